@@ -1,0 +1,9 @@
+"""Unsupervised domain adaptation for Detectron2, with MetaAlign's coordinated update."""
+
+from __future__ import annotations
+
+from ._quiet import silence_third_party
+
+silence_third_party()
+
+__version__ = "0.1.0"

@@ -1,0 +1,18 @@
+"""Keep the warnings that other packages print at import time away from our users."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+
+
+def silence_third_party() -> None:
+    """Filter the three messages that importing Detectron2 on a current torch gives rise to.
+
+    None of them is about anything a user of this package could change.
+    """
+    warnings.filterwarnings("ignore", message=r".*pkg_resources.*")
+    warnings.filterwarnings("ignore", message=r".*`?torch\.jit\.script.*deprecated.*")
+    logging.getLogger("torch.fx._symbolic_trace").addFilter(
+        lambda record: "is_fx_tracing" not in record.getMessage()
+    )

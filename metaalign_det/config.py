@@ -1,0 +1,221 @@
+"""Every configuration key this package adds to Detectron2's defaults.
+
+Everything here is off by default: a config that sets none of these keys trains exactly as it
+would under stock Detectron2.
+"""
+
+from __future__ import annotations
+
+from detectron2.config import CfgNode as CN
+
+
+def add_metaalign_config(cfg: CN) -> None:
+    """Add the keys of ``metaalign_det`` to ``cfg`` in place.
+
+    Args:
+        cfg: usually ``detectron2.config.get_cfg()``.
+    """
+    _add_data(cfg)
+    _add_backbones(cfg)
+    _add_detection_alignment(cfg)
+    _add_classification(cfg)
+    _add_lookahead(cfg)
+    _add_solver(cfg)
+    _add_test(cfg)
+
+
+def _add_data(cfg: CN) -> None:
+    # Names of the unlabelled target data sets, used without their labels. () = no adaptation.
+    cfg.DATASETS.TARGET = ()
+    # Source domain of each name in DATASETS.TRAIN, an integer from 0. () = they are one domain.
+    # (0, 0, 1): the first two data sets are one source domain, the third is another.
+    cfg.DATASETS.TRAIN_DOMAINS = ()
+    # Data sets of yours to register before training, a list of mappings with the keys
+    # NAME, FORMAT (voc | folder | image_list), ROOT, and for voc SPLIT; optionally CLASSES
+    # (list, default: read from the data), EXPECTED (number of images). See docs/data.md.
+    cfg.DATASETS.REGISTER = []
+    # Classification: draw every class of the labelled source equally often.
+    cfg.DATALOADER.BALANCED_SOURCE = False
+
+    # Augmentation of classification images, in training and in test.
+    cfg.INPUT.CLASSIFICATION = CN()
+    # Both sides are resized to this many pixels first; 0 = no resize.
+    cfg.INPUT.CLASSIFICATION.RESIZE = 256
+    # Side of the square crop in pixels, random in training, central in test; 0 = no crop.
+    cfg.INPUT.CLASSIFICATION.CROP = 224
+    # Random crop in training: "fixed" (a CROP x CROP window) or "resized" (scale and aspect).
+    cfg.INPUT.CLASSIFICATION.CROP_TYPE = "fixed"
+    # Horizontal flip with probability 0.5 in training.
+    cfg.INPUT.CLASSIFICATION.FLIP = True
+
+
+def _add_backbones(cfg: CN) -> None:
+    # build_mini_resnet_backbone: channels w >= 1 of stem and res2; res3 has 2w, res4 4w.
+    cfg.MODEL.MINI_RESNET = CN()
+    cfg.MODEL.MINI_RESNET.WIDTH = 32
+    # VGG16BoxHead: dropout probability after fc6 and fc7, in [0, 1).
+    cfg.MODEL.VGG16 = CN()
+    cfg.MODEL.VGG16.DROPOUT = 0.5
+
+
+def _discriminator(feature: str, hidden: tuple[int, ...], loss: str, gamma: float) -> CN:
+    node = CN()
+    # Switch this discriminator on.
+    node.ENABLED = False
+    # Backbone output it looks at (a name in backbone.output_shape()); "roi" for the instance one.
+    node.FEATURE = feature
+    # Channels of its hidden layers.
+    node.HIDDEN = list(hidden)
+    # Weight lambda >= 0 of the reversed gradient it sends to the features; 0 = train, do not align.
+    node.LAMBDA = 1.0
+    # Its domain loss: "least_squares", "bce" or "focal".
+    node.LOSS = loss
+    # Focusing exponent of the focal loss, >= 0.
+    node.GAMMA = gamma
+    return node
+
+
+def _add_detection_alignment(cfg: CN) -> None:
+    cfg.MODEL.DA = CN()
+    # Strong alignment, one decision per pixel (Saito et al. 2019).
+    cfg.MODEL.DA.LOCAL = _discriminator("res2", (256, 128), "least_squares", 5.0)
+    # Weak alignment, one decision per image.
+    cfg.MODEL.DA.GLOBAL = _discriminator("res4", (512, 128, 128), "focal", 5.0)
+    # BatchNorm in the global discriminator (the authors have it; needs care with tiny batches).
+    cfg.MODEL.DA.GLOBAL.NORM = "BN"
+    # Dropout probability in the global discriminator.
+    cfg.MODEL.DA.GLOBAL.DROPOUT = 0.5
+    # Instance alignment, one decision per region of interest.
+    cfg.MODEL.DA.INSTANCE = _discriminator("roi", (256, 256), "bce", 5.0)
+    # Regions per image it sees: the best-scored proposals after NMS.
+    cfg.MODEL.DA.INSTANCE.ROIS_PER_IMAGE = 32
+    # Append the pooled hidden features of the enabled image discriminators to every region.
+    cfg.MODEL.DA.CONTEXT = False
+
+
+def _add_classification(cfg: CN) -> None:
+    cfg.MODEL.CLASSIFIER = CN()
+    # Number of classes; must equal the data's.
+    cfg.MODEL.CLASSIFIER.NUM_CLASSES = 65
+    # Backbone output that is average-pooled.
+    cfg.MODEL.CLASSIFIER.IN_FEATURE = "res5"
+    # Width of a linear bottleneck between pooling and classifier; 0 = none.
+    cfg.MODEL.CLASSIFIER.BOTTLENECK = 256
+    # Label smoothing epsilon of the cross-entropy, in [0, 1).
+    cfg.MODEL.CLASSIFIER.LABEL_SMOOTHING = 0.0
+
+    # Alignment of a classifier: "none", "dann", "dannpe", "cdan", "mmd", "gvb".
+    cfg.MODEL.ALIGN = CN()
+    cfg.MODEL.ALIGN.METHOD = "none"
+    # Weight lambda >= 0 of the alignment objective, times its schedule.
+    cfg.MODEL.ALIGN.LAMBDA = 1.0
+    # "constant" or "dann": 2 / (1 + exp(-SLOPE * i / STEPS)) - 1.
+    cfg.MODEL.ALIGN.SCHEDULE = "dann"
+    cfg.MODEL.ALIGN.SCHEDULE_SLOPE = 10.0
+    # Iterations over which the schedule runs; 0 = SOLVER.MAX_ITER.
+    cfg.MODEL.ALIGN.SCHEDULE_STEPS = 0
+    # Width of the two hidden layers of a domain discriminator.
+    cfg.MODEL.ALIGN.HIDDEN = 1024
+    # Dropout probability in the discriminator.
+    cfg.MODEL.ALIGN.DROPOUT = 0.5
+    # DANN, CDAN: weight examples by the entropy H of their prediction, exp(-H) in DANN and
+    # 1 + exp(-H) in CDAN (CDAN+E). DANNPE and GVB always do, with exp(-H).
+    cfg.MODEL.ALIGN.ENTROPY = False
+    # As in the published codes: no gradient through the sum that normalises entropy weights, nor
+    # through the predictions in CDAN's map. False = the exact gradient of the loss.
+    cfg.MODEL.ALIGN.STOP_GRADIENT = True
+    # CDAN: randomised multilinear map above this many products C*K; its output dimension.
+    cfg.MODEL.ALIGN.RANDOMIZED_ABOVE = 4096
+    cfg.MODEL.ALIGN.RANDOMIZED_DIM = 1024
+    # MMD: kernel bandwidth sigma^2; 0 = median heuristic per batch. Multiples of it in the sum.
+    cfg.MODEL.ALIGN.BANDWIDTH = 0.0
+    cfg.MODEL.ALIGN.BANDWIDTH_FACTORS = [0.25, 0.5, 1.0, 2.0, 4.0]
+    # MMD estimator: "quadratic" (biased V-statistic) or "linear" (linear time).
+    cfg.MODEL.ALIGN.ESTIMATOR = "quadratic"
+    # GVB: weights of the bridge penalties on generator and discriminator.
+    cfg.MODEL.ALIGN.BRIDGE_GENERATOR = 1.0
+    cfg.MODEL.ALIGN.BRIDGE_DISCRIMINATOR = 1.0
+    # What is aligned: "target" (all sources against the target), "domains" (every domain
+    # against every other) or "sources" (domain generalisation: no target in training).
+    cfg.MODEL.ALIGN.BETWEEN = "target"
+
+    # MODEL.BACKBONE.NAME "build_digits_backbone", a small network for Mini Digits.
+    cfg.MODEL.DIGITS_NET = CN()
+    # Output channels of its 5x5 convolutions, each with a 2x2 max-pooling: stages conv1, conv2...
+    cfg.MODEL.DIGITS_NET.CHANNELS = [32, 48]
+    # Width of its fully connected last stage "fc"; 0 = none.
+    cfg.MODEL.DIGITS_NET.FC_DIM = 128
+    # Norm after each layer: "" or a name that detectron2.layers.get_norm knows ("BN", "GN"...).
+    cfg.MODEL.DIGITS_NET.NORM = ""
+
+
+def _add_lookahead(cfg: CN) -> None:
+    cfg.METAALIGN = CN()
+    # Coordinate alignment and task by a lookahead step (MetaAlign).
+    cfg.METAALIGN.ENABLED = False
+    # "first" (no second derivatives, as the authors ran it) or "exact".
+    cfg.METAALIGN.ORDER = "first"
+    # Which objective looks ahead: "domain", "task", or "alternate" (domain on even iterations).
+    cfg.METAALIGN.ROLE = "alternate"
+    # Exact mode, Hessian-vector product: "keep_graph" (faster) or "recompute" (less memory).
+    cfg.METAALIGN.HVP = "keep_graph"
+    # Parameters that take the inner step: "backbone" stage groups, or "all" trainable ones.
+    cfg.METAALIGN.SCOPE = "backbone"
+    # Stage groups, each "name=prefix+prefix" over parameter names; () = the backbone's stages.
+    cfg.METAALIGN.STAGES = ()
+    # Inner step of parameters outside the backbone relative to alpha (SCOPE "all").
+    cfg.METAALIGN.HEAD_FACTOR = 1.0
+    # alpha = META_LR x current learning rate ("lr"), or alpha = META_LR ("constant").
+    cfg.METAALIGN.META_LR = 1.0
+    cfg.METAALIGN.ALPHA = "lr"
+    # alpha grows linearly from 0 over this many iterations after START_ITER.
+    cfg.METAALIGN.WARMUP_ITERS = 0
+    # First iteration with a lookahead; plain joint training before it.
+    cfg.METAALIGN.START_ITER = 0
+    # In several processes, the inner step uses the gradient of all ("global") or of one ("local").
+    cfg.METAALIGN.INNER_GRADIENT = "global"
+    # Exact mode: let discriminators follow the task loss through the inner step (see method docs).
+    cfg.METAALIGN.THROUGH_DISCRIMINATOR = False
+    # Differentiate source and target one after the other where the loss allows: less memory.
+    cfg.METAALIGN.SPLIT_DOMAINS = True
+    # Iterations between telemetry records; 0 = off.
+    cfg.METAALIGN.TELEMETRY_PERIOD = 20
+    # Iterations between records of lookahead/relative_change (one extra backward); 0 = off.
+    cfg.METAALIGN.RELATIVE_CHANGE_PERIOD = 0
+
+    cfg.METAALIGN.BETA = CN()
+    # Stage weights: "learned", "frozen", or "normalised" (learned, rescaled to sum to SUM).
+    cfg.METAALIGN.BETA.MODE = "learned"
+    # B, which their sum is held near; 0 = the number of groups, so that each starts at 1.
+    cfg.METAALIGN.BETA.SUM = 0.0
+    # w_beta >= 0, weight of |sum(beta) - B|.
+    cfg.METAALIGN.BETA.WEIGHT = 0.01
+    # Learning rate of beta (SGD), times the schedule of the main learning rate.
+    cfg.METAALIGN.BETA.LR = 0.1
+
+
+def _add_solver(cfg: CN) -> None:
+    # Target images per step over all processes; 0 = as many as SOLVER.IMS_PER_BATCH.
+    cfg.SOLVER.IMS_PER_BATCH_TARGET = 0
+    # Split each step's batch into this many parts, one after the other, to save memory.
+    cfg.SOLVER.ACCUMULATION_STEPS = 1
+    # Autocast type of SOLVER.AMP: "float16" (with loss scaling) or "bfloat16".
+    cfg.SOLVER.AMP.DTYPE = "float16"
+    # Learning rate of parameters outside the backbone, relative to BASE_LR.
+    cfg.SOLVER.HEAD_LR_FACTOR = 1.0
+    # LR_SCHEDULER_NAME "WarmupInverseLR": BASE_LR * (1 + INVERSE_GAMMA * i) ** -INVERSE_POWER.
+    cfg.SOLVER.INVERSE_GAMMA = 0.001
+    cfg.SOLVER.INVERSE_POWER = 0.75
+    cfg.SOLVER.DISCRIMINATOR = CN()
+    # Optimiser of the domain discriminators: "" (the model's), "SGD" or "ADAM".
+    cfg.SOLVER.DISCRIMINATOR.OPTIMIZER = ""
+    # Its learning rate (follows SOLVER's schedule), decay, momentum (SGD) and betas (ADAM).
+    cfg.SOLVER.DISCRIMINATOR.BASE_LR = 0.001
+    cfg.SOLVER.DISCRIMINATOR.WEIGHT_DECAY = 0.0
+    cfg.SOLVER.DISCRIMINATOR.MOMENTUM = 0.9
+    cfg.SOLVER.DISCRIMINATOR.BETAS = (0.5, 0.99)
+
+
+def _add_test(cfg: CN) -> None:
+    # Re-estimate BatchNorm statistics on this many target batches before evaluation; 0 = off.
+    cfg.TEST.ADAPTIVE_BN = 0

@@ -1,0 +1,130 @@
+"""The Hessian-vector product of exact mode, and a clear word where an operator has none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor
+
+from .objective import Evaluation, Gradients, Objective, evaluate
+from .stateless import RandomState
+
+
+class DoubleBackwardError(RuntimeError):
+    """An operator on the way of exact mode cannot be differentiated twice; it is named."""
+
+
+def second_order_term(
+    look: Objective,
+    params: Mapping[str, Tensor],
+    ahead: Evaluation,
+    cotangent: Mapping[str, Tensor],
+    scope: Sequence[str],
+    *,
+    through_adversary: bool = False,
+    loss_scale: float = 1.0,
+    again: tuple[RandomState, Callable[[], AbstractContextManager]] | None = None,
+) -> Gradients:
+    """(dg/dp)^T c for every parameter p, by backward through the looking gradient g.
+
+    g is the gradient *field* of the looking objective: where discriminators are in scope it is
+    the gradient of no single function, and the transpose matters.
+
+    Args:
+        look: the objective that looks ahead.
+        params: all parameters by name.
+        ahead: its evaluation; its kept graphs are used up and released one by one.
+        cotangent: c by name, alpha beta v over the scope.
+        scope: names over which g and c are contracted.
+        through_adversary: include parameters that discriminators own.
+        loss_scale: the factor that is in the kept graphs.
+        again: None to use the kept graphs; else the random state before the first evaluation
+            and the replay context, to evaluate part by part once more.
+
+    Raises:
+        DoubleBackwardError: an operator has no second derivative.
+    """
+    targets = [
+        n
+        for n, p in params.items()
+        if p.requires_grad and (through_adversary or n not in ahead.owned)
+    ]
+    total: Gradients = dict.fromkeys(targets)
+    if again is None:
+        while ahead.graphs:
+            _contract(ahead.graphs.pop(0), cotangent, params, targets, loss_scale, total)
+        return total
+    state, replay = again
+    with state.replayed(), replay():
+        for weight, part in look:
+            one = evaluate(
+                Objective((part,), (weight,)),
+                params,
+                create_graph=True,
+                graph_for=scope,
+                loss_scale=loss_scale,
+            )
+            _contract(one.graphs.pop(), cotangent, params, targets, loss_scale, total)
+    return total
+
+
+def _contract(
+    graph: Mapping[str, Tensor],
+    cotangent: Mapping[str, Tensor],
+    params: Mapping[str, Tensor],
+    targets: Sequence[str],
+    loss_scale: float,
+    total: Gradients,
+) -> None:
+    names = [n for n, g in graph.items() if n in cotangent and g.requires_grad]
+    if not names:
+        return
+    outputs = [graph[n] for n in names]
+    try:
+        found = torch.autograd.grad(
+            outputs,
+            [params[n] for n in targets],
+            grad_outputs=[cotangent[n].to(graph[n].dtype) for n in names],
+            allow_unused=True,
+        )
+    except RuntimeError as error:
+        raise _explained(error, outputs) from error
+    for name, h in zip(targets, found):
+        if h is not None:
+            h = h / loss_scale if loss_scale != 1.0 else h
+            total[name] = h if total[name] is None else total[name] + h
+
+
+#: What torch says of an operator whose backward has no derivative.
+_SYMPTOMS = ("not implemented", "once_differentiable", "not supported", "NotImplemented")
+
+
+def _explained(error: RuntimeError, outputs: Sequence[Tensor]) -> RuntimeError:
+    if not any(symptom in str(error) for symptom in _SYMPTOMS):
+        return error
+    first_line = str(error).splitlines()[0]
+    named = ", ".join(sorted(_custom_operators(outputs))) or first_line
+    return DoubleBackwardError(
+        f"exact mode needs second derivatives, and an operator has none: {named}. Replace it by "
+        "a twice differentiable one (metaalign_det.layers has RoIAlign), or use order 'first'. "
+        f"torch says: {first_line}"
+    )
+
+
+def _custom_operators(outputs: Sequence[Tensor]) -> set[str]:
+    """Operators in a graph that are not torch's own, the usual ones without second derivatives."""
+    seen: set = set()
+    names: set[str] = set()
+    stack = [t.grad_fn for t in outputs]
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        name = node.name()
+        if "CppNode" in name or "Error" in name or "NotImplemented" in name:
+            names.add(name.replace("torch::autograd::", ""))
+        stack += [parent for parent, _ in node.next_functions]
+    return names
