@@ -1,0 +1,24 @@
+"""Backbones that Detectron2 does not have; importing this package registers them."""
+
+from __future__ import annotations
+
+from .digits import DigitsNet, build_digits_backbone
+from .mini import build_mini_resnet_backbone
+from .vgg import (
+    VGG16,
+    VGG16BoxHead,
+    build_vgg16_backbone,
+    convert_torchvision_vgg16,
+    is_torchvision_vgg16,
+)
+
+__all__ = [
+    "VGG16",
+    "DigitsNet",
+    "VGG16BoxHead",
+    "build_digits_backbone",
+    "build_mini_resnet_backbone",
+    "build_vgg16_backbone",
+    "convert_torchvision_vgg16",
+    "is_torchvision_vgg16",
+]

@@ -1,0 +1,286 @@
+"""A classifier that adapts: Detectron2 backbone, bottleneck, classifier, alignment method.
+
+Shape shorthand: N images, C features, K classes, D domains.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from detectron2.config import configurable
+from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
+from detectron2.modeling.backbone import Backbone
+from detectron2.utils.events import get_event_storage, has_event_storage
+from torch import Tensor, nn
+
+from ...alignment.base import AlignmentMethod
+from ...alignment.domain_losses import domain_accuracy
+from ...alignment.terms import AlignmentTerm, joint_losses
+from ...errors import UserError
+from ..contract import AdaptableModel
+from ..stages import backbone_stages
+from ..storage import put_scalar
+from .alignment_config import AlignmentWeight, alignment_from_config
+
+#: What is told apart by :class:`DomainAdaptiveClassifier`, the values of MODEL.ALIGN.BETWEEN.
+BETWEEN = ("target", "domains", "sources")
+
+
+@META_ARCH_REGISTRY.register()
+class DomainAdaptiveClassifier(AdaptableModel):
+    """Image classification on labelled sources and an unlabelled target, or sources alone.
+
+    features f = bottleneck(average pool(backbone(image))), logits = classifier(f), which the
+    alignment method may adjust (GVB's bridge). Source and target pass the backbone one after the
+    other, so that BatchNorm in training mode normalises each domain by its own statistics.
+
+    What is aligned (``between``):
+
+    - "target": all sources, as one domain, against the target;
+    - "domains": every source domain and the target against each other;
+    - "sources": the source domains against each other; target images are not used (domain
+      generalisation).
+    """
+
+    alignment_separable = False
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        in_feature: str,
+        num_classes: int,
+        bottleneck: int = 0,
+        label_smoothing: float = 0.0,
+        alignment: AlignmentMethod | None = None,
+        alignment_weight: AlignmentWeight | None = None,
+        between: str = "target",
+        num_sources: int = 1,
+        pixel_mean: tuple[float, ...],
+        pixel_std: tuple[float, ...],
+        input_format: str | None = None,
+    ) -> None:
+        """
+        Args:
+            backbone: any Detectron2 backbone.
+            in_feature: its output that is average-pooled.
+            num_classes: K.
+            bottleneck: width C of a linear layer between pooling and classifier; 0 = none.
+            label_smoothing: epsilon in [0, 1).
+            alignment: built for C, K and the number of domains; None = train the task alone.
+            alignment_weight: lambda over training; None = always 1.
+            between: see the class.
+            num_sources: number of source domains.
+            pixel_mean, pixel_std: one number a channel, in the units of the image (0-255).
+            input_format: order of the channels, "RGB" for torchvision weights and "BGR" for
+                Detectron2's ``.pkl``; kept for whoever draws or checks.
+        """
+        super().__init__()
+        if between not in BETWEEN:
+            raise UserError(f"MODEL.ALIGN.BETWEEN: {between!r} is none of {', '.join(BETWEEN)}")
+        if in_feature not in backbone.output_shape():
+            raise UserError(
+                f"MODEL.CLASSIFIER.IN_FEATURE: the backbone has no output {in_feature!r}, only "
+                f"{', '.join(backbone.output_shape())}; see the OUT_FEATURES key of your backbone"
+            )
+        self.backbone = backbone
+        self.in_feature = in_feature
+        self.num_classes = num_classes
+        width = backbone.output_shape()[in_feature].channels
+        self.bottleneck = _linear(width, bottleneck) if bottleneck else nn.Identity()
+        self.classifier = _linear(bottleneck or width, num_classes)
+        self.label_smoothing = label_smoothing
+        self.alignment = alignment
+        self.alignment_weight = alignment_weight or AlignmentWeight()
+        self.between = between
+        self.num_sources = num_sources
+        self.input_format = input_format
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
+
+    @classmethod
+    def from_config(cls, cfg) -> dict:
+        backbone = build_backbone(cfg)
+        node = cfg.MODEL.CLASSIFIER
+        if node.NUM_CLASSES < 2:
+            raise UserError(f"MODEL.CLASSIFIER.NUM_CLASSES must be >= 2, got {node.NUM_CLASSES}")
+        shape = backbone.output_shape().get(node.IN_FEATURE)
+        in_features = node.BOTTLENECK or (shape.channels if shape else 0)
+        num_sources = max(cfg.DATASETS.TRAIN_DOMAINS, default=0) + 1
+        return {
+            "backbone": backbone,
+            "in_feature": node.IN_FEATURE,
+            "num_classes": node.NUM_CLASSES,
+            "bottleneck": node.BOTTLENECK,
+            "label_smoothing": node.LABEL_SMOOTHING,
+            "alignment": alignment_from_config(cfg, in_features, num_sources),
+            "alignment_weight": AlignmentWeight.from_config(cfg),
+            "between": cfg.MODEL.ALIGN.BETWEEN,
+            "num_sources": num_sources,
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+            "input_format": cfg.INPUT.FORMAT,
+        }
+
+    @property
+    def device(self) -> torch.device:
+        return self.pixel_mean.device
+
+    # ---- the contract -----------------------------------------------------------------------
+
+    def task_losses(self, source: list[dict]) -> dict[str, Tensor]:
+        """``loss_cls``: cross-entropy, with label smoothing if asked for.
+
+        Args:
+            source: dicts with ``image`` (C, H, W) and ``label`` (int, 0 to K - 1).
+        """
+        with self.stream("task"):
+            return self._cross_entropy(source, self._predict(source)[1])
+
+    def alignment_terms(self, source: list[dict], target: list[dict]) -> dict[str, AlignmentTerm]:
+        """The terms of the alignment method; {} without one.
+
+        Args:
+            source: dicts with ``image`` and ``domain``; labels are not looked at.
+            target: dicts with ``image``; may be empty if sources are aligned among themselves.
+        """
+        if self.alignment is None:
+            return {}
+        with self.stream("alignment"):
+            return self._terms(source, target, self._predict(source), reverse=False)
+
+    def backbone_stages(self) -> dict[str, tuple[str, ...]]:
+        return backbone_stages(self.backbone)
+
+    def discriminator_prefixes(self) -> tuple[str, ...]:
+        if self.alignment is None:
+            return ()
+        return tuple(f"alignment.{name}" for name in self.alignment.discriminators)
+
+    # ---- as a Detectron2 model --------------------------------------------------------------
+
+    def forward(self, batch: dict[str, list[dict]] | list[dict]):
+        """
+        Args:
+            batch: in training ``{"source": [...], "target": [...]}``, or a plain list of labelled
+                images, which trains the task alone. In evaluation a list of inputs.
+
+        Returns:
+            dict[str, Tensor]: in training, losses to be added. Otherwise, for each input
+            ``{"scores": (K,) probabilities, "logits": (K,)}``.
+        """
+        if not self.training:
+            return self.inference(batch)
+        if not isinstance(batch, dict):
+            return self.task_losses(batch)
+        source, target = batch["source"], batch.get("target", [])
+        with self.stream("task"):
+            predicted = self._predict(source)
+            losses = self._cross_entropy(source, predicted[1])
+        if self.alignment is not None:
+            with self.stream("alignment"):
+                terms = self._terms(source, target, predicted, reverse=True)
+            losses.update(joint_losses(terms))
+        return losses
+
+    def inference(self, inputs: list[dict]) -> list[dict[str, Tensor]]:
+        """Scores of each image; images of different sizes run one by one, free of padding."""
+        if len({x["image"].shape for x in inputs}) > 1:
+            return [result for x in inputs for result in self.inference([x])]
+        logits = self._predict(inputs)[1]
+        scores = F.softmax(logits.float(), dim=1)
+        return [{"scores": s, "logits": z} for s, z in zip(scores, logits)]
+
+    # ---- parts ------------------------------------------------------------------------------
+
+    def _predict(self, inputs: list[dict]) -> tuple[Tensor, Tensor]:
+        """Features (N, C) and logits (N, K) of the images."""
+        shapes = {tuple(x["image"].shape) for x in inputs}
+        if len(shapes) > 1:
+            raise UserError(
+                f"the images of a training batch have different sizes, {sorted(shapes)}: set "
+                "INPUT.CLASSIFICATION.CROP or INPUT.CLASSIFICATION.RESIZE"
+            )
+        images = torch.stack([x["image"].to(self.device) for x in inputs])
+        pooled = self.backbone((images - self.pixel_mean) / self.pixel_std)[self.in_feature]
+        features = self.bottleneck(pooled.mean(dim=(2, 3)))
+        logits = self.classifier(features)
+        if self.alignment is not None:
+            logits = self.alignment.predict(features, logits)
+        return features, logits
+
+    def _cross_entropy(self, source: list[dict], logits: Tensor) -> dict[str, Tensor]:
+        labels = [int(x["label"]) for x in source]
+        wrong = [x for x in labels if not 0 <= x < self.num_classes]
+        if wrong:
+            raise UserError(
+                f"label {wrong[0]} in the source data, but MODEL.CLASSIFIER.NUM_CLASSES is "
+                f"{self.num_classes}: set it to the number of classes of the data"
+            )
+        target = torch.tensor(labels, device=logits.device)
+        loss = F.cross_entropy(logits, target, label_smoothing=self.label_smoothing)
+        return {"loss_cls": loss}
+
+    def _terms(
+        self,
+        source: list[dict],
+        target: list[dict],
+        of_source: tuple[Tensor, Tensor],
+        *,
+        reverse: bool,
+    ) -> dict[str, AlignmentTerm]:
+        domains = self._source_domains(source)
+        features, logits = of_source
+        if self.between != "sources":
+            if not target:
+                raise UserError(
+                    f"MODEL.ALIGN.BETWEEN {self.between!r} aligns with the target, but the batch "
+                    "has no target images: name a data set in DATASETS.TARGET, or align 'sources'"
+                )
+            of_target = self._predict(target)
+            features = torch.cat([features, of_target[0]])
+            logits = torch.cat([logits, of_target[1]])
+            last = 1 if self.between == "target" else self.num_sources
+            domains = domains + [last] * len(target)
+        terms = self.alignment(
+            features,
+            logits,
+            torch.tensor(domains, device=features.device),
+            weight=self._weight(),
+            reverse=reverse,
+            observe=self._record_accuracy,
+        )
+        return {name: term.under("alignment") for name, term in terms.items()}
+
+    def _source_domains(self, source: list[dict]) -> list[int]:
+        if self.between == "target":
+            return [0] * len(source)
+        domains = [int(x["domain"]) for x in source]
+        if not all(0 <= d < self.num_sources for d in domains):
+            raise UserError(
+                f"source images of domains {sorted(set(domains))}, but DATASETS.TRAIN_DOMAINS "
+                f"names {self.num_sources}"
+            )
+        return domains
+
+    def _weight(self) -> float:
+        """lambda now; outside of a training loop, where nothing counts, that of its end."""
+        storage_open = has_event_storage()
+        iteration = get_event_storage().iter if storage_open else self.alignment_weight.steps
+        return self.alignment_weight.at(iteration)
+
+    def _record_accuracy(self, logits: Tensor, domains: Tensor) -> None:
+        for d in domains.unique().tolist():
+            named = self.between == "target"
+            name = ("source", "target")[d] if named else f"domain{d}"
+            of = domains == d
+            put_scalar(f"da/acc_{name}", lambda of=of, d=d: domain_accuracy(logits[of], d))
+
+
+def _linear(in_features: int, out_features: int) -> nn.Linear:
+    """A linear layer initialised as in the GVB and MetaAlign code."""
+    layer = nn.Linear(in_features, out_features)
+    nn.init.kaiming_normal_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer

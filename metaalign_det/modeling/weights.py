@@ -1,0 +1,189 @@
+"""ImageNet weights of torchvision's ResNets for Detectron2's ResNets.
+
+Detectron2's own ``.pkl`` files need nothing of this: its checkpointer loads them. They expect BGR
+images with the ImageNet mean and standard deviation 1; torchvision's expect RGB images scaled by
+the standard deviation, and ResNet-50 and deeper with the stride in the 3x3 convolution:
+
+    INPUT.FORMAT "RGB"
+    MODEL.PIXEL_MEAN [123.675, 116.28, 103.53]
+    MODEL.PIXEL_STD [58.395, 57.12, 57.375]
+    MODEL.RESNETS.STRIDE_IN_1X1 False
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import UserError
+
+logger = logging.getLogger(__name__)
+
+_BLOCK = re.compile(r"layer([1-4])\.(\d+)\.(conv|bn|downsample\.)(\d)\.(.+)")
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What came of loading a file.
+
+    Args:
+        loaded: names in the model that were set.
+        skipped: names in the file that have no place in the model, such as the classifier ``fc``.
+        missing: names in the model's backbone that the file has nothing for.
+    """
+
+    loaded: tuple[str, ...]
+    skipped: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+def is_torchvision_resnet(state_dict: Mapping[str, object]) -> bool:
+    """Whether the keys are those of a torchvision ResNet."""
+    return {"conv1.weight", "layer1.0.conv1.weight"} <= set(state_dict)
+
+
+def is_torchvision_checkpoint(path: str | Path) -> bool:
+    """Whether the file is a ``.pth`` or ``.pt`` that holds a torchvision ResNet."""
+    path = Path(path)
+    if path.suffix not in (".pth", ".pt") or not path.is_file():
+        return False
+    return is_torchvision_resnet(_read(path))
+
+
+def convert_torchvision_resnet(
+    state_dict: Mapping[str, Tensor], prefix: str = "backbone."
+) -> dict[str, Tensor]:
+    """Torchvision's names to Detectron2's; values unchanged.
+
+    ``conv1`` and ``bn1`` become the stem, ``layer1..4`` become ``res2..5``, ``bnK`` the norm of
+    ``convK``, and ``downsample`` the shortcut. ``fc`` is left out.
+
+    Args:
+        state_dict: of a ResNet with basic or bottleneck blocks.
+        prefix: put before each name.
+
+    Returns:
+        dict: Detectron2 name -> value.
+
+    Raises:
+        UserError: a name that is not a torchvision ResNet's.
+    """
+    converted = {}
+    for name, value in state_dict.items():
+        if name.startswith("fc."):
+            continue
+        new = _converted_name(name)
+        if new is None:
+            raise UserError(f"{name!r} is not the name of a weight of a torchvision ResNet")
+        converted[prefix + new] = value
+    return converted
+
+
+def load_pretrained(model: nn.Module, path: str | Path) -> LoadReport:
+    """Load a torchvision ResNet checkpoint into ``model.backbone`` and log what happened.
+
+    Args:
+        model: its ``backbone`` is a Detectron2 ResNet.
+        path: a ``.pth`` file, a plain state dict or one under "state_dict" or "model".
+
+    Raises:
+        UserError: the file is missing or holds something else, a shape does not fit (another
+            depth or width), a convolution has no weights, or the backbone strides elsewhere.
+    """
+    path = Path(path)
+    state_dict = _read(path)
+    if not is_torchvision_resnet(state_dict):
+        raise UserError(f"{path} does not hold the weights of a torchvision ResNet")
+    _check_model(model, path)
+
+    converted = convert_torchvision_resnet(state_dict)
+    own = model.state_dict()
+    fitting = {k: v for k, v in converted.items() if k in own}
+    for name, value in fitting.items():
+        if value.shape != own[name].shape:
+            raise UserError(
+                f"{path} does not fit the backbone: {name} has shape {tuple(value.shape)} in the "
+                f"file and {tuple(own[name].shape)} in the model; check MODEL.RESNETS.DEPTH"
+            )
+    missing = tuple(k for k in own if k.startswith("backbone.") and k not in fitting)
+    # Without its convolutions a pretrained network is worthless; norms may well differ.
+    weights = [k for k in missing if own[k].dim() == 4]
+    if weights:
+        raise UserError(
+            f"{path} has no weights for {weights[0]} and {len(weights) - 1} other convolutions of "
+            "the backbone; check MODEL.RESNETS.DEPTH"
+        )
+    model.load_state_dict(fitting, strict=False)
+    report = LoadReport(
+        loaded=tuple(fitting),
+        skipped=tuple(k for k in state_dict if k.startswith("fc."))
+        + tuple(k for k in converted if k not in own),
+        missing=missing,
+    )
+    logger.info(
+        "%s: loaded %d backbone tensors; not used from the file: %s; not in the file: %s",
+        path,
+        len(report.loaded),
+        ", ".join(report.skipped) or "none",
+        ", ".join(report.missing) or "none",
+    )
+    return report
+
+
+def _converted_name(name: str) -> str | None:
+    stem = re.fullmatch(r"(conv1|bn1)\.(.+)", name)
+    if stem:
+        return f"stem.conv1.{'norm.' if stem[1] == 'bn1' else ''}{stem[2]}"
+    block = _BLOCK.fullmatch(name)
+    if block is None:
+        return None
+    layer, index, kind, number, rest = block.groups()
+    where = f"res{int(layer) + 1}.{index}"
+    if kind == "downsample.":
+        return f"{where}.shortcut.{'norm.' if number == '1' else ''}{rest}"
+    return f"{where}.conv{number}.{'norm.' if kind == 'bn' else ''}{rest}"
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise UserError(
+            f'MODEL.WEIGHTS: there is no file {path}; put it there or set MODEL.WEIGHTS ""'
+        )
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise UserError(f"cannot read the weights in {path}: {error}") from error
+    for key in ("state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds a {type(content).__name__}, not a dict of weights")
+    return {k.removeprefix("module."): v for k, v in content.items()}
+
+
+def _check_model(model: nn.Module, path: Path) -> None:
+    """Raise where the weights would run but mean something else; warn where they might."""
+    for name, module in model.backbone.named_modules():
+        conv1, conv3 = getattr(module, "conv1", None), getattr(module, "conv3", None)
+        if conv3 is not None and conv1.stride != (1, 1):
+            raise UserError(
+                f"{path} comes from torchvision, which strides in the 3x3 convolution, but "
+                f"backbone.{name} strides in the 1x1 one: set MODEL.RESNETS.STRIDE_IN_1X1 False"
+            )
+    if getattr(model, "input_format", "RGB") not in ("RGB", None):
+        logger.warning(
+            "%s was trained on RGB images, but INPUT.FORMAT is %s", path, model.input_format
+        )
+    std = getattr(model, "pixel_std", None)
+    if std is not None and float(std.max()) < 2:
+        logger.warning(
+            "%s was trained on images divided by their standard deviation, but MODEL.PIXEL_STD "
+            "is about 1; set [58.395, 57.12, 57.375]",
+            path,
+        )
