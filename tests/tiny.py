@@ -18,6 +18,7 @@ def tiny_cfg(*opts, discriminators=("LOCAL", "GLOBAL"), context=True) -> CfgNode
     cfg.MODEL.DEVICE = "cpu"
     cfg.MODEL.META_ARCHITECTURE = "SWDARCNN"
     cfg.MODEL.BACKBONE.NAME = "build_mini_resnet_backbone"
+    cfg.MODEL.PIXEL_STD = [58.0, 58.0, 58.0]
     cfg.MODEL.BACKBONE.FREEZE_AT = 0
     cfg.MODEL.MINI_RESNET.WIDTH = 8
     cfg.MODEL.RESNETS.NORM = "FrozenBN"
@@ -50,16 +51,9 @@ def tiny_cfg(*opts, discriminators=("LOCAL", "GLOBAL"), context=True) -> CfgNode
 
 
 def tiny_model(cfg: CfgNode, seed: int = 0, double: bool = False) -> torch.nn.Module:
-    """The config's model in training mode, the same for the same seed.
-
-    FrozenBN at its defaults lets activations of a random network die out; a little noise on the
-    statistics keeps every gradient alive.
-    """
+    """The config's model in training mode, the same for the same seed."""
     torch.manual_seed(seed)
     model = build_model(cfg).train()
-    for name, buffer in model.named_buffers():
-        if name.endswith("norm.running_var"):
-            buffer.fill_(0.5)
     return model.double() if double else model
 
 

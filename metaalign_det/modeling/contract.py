@@ -41,6 +41,11 @@ class AdaptableModel(nn.Module):
         """Losses that see both domains and no label of the target; no gradient reversal in them."""
         raise NotImplementedError
 
+    @property
+    def aligns(self) -> bool:
+        """Whether :meth:`alignment_terms` gives anything at all."""
+        raise NotImplementedError
+
     def backbone_stages(self) -> dict[str, tuple[str, ...]]:
         """Stage groups of the backbone: name -> prefixes of parameter names, from the input on."""
         raise NotImplementedError

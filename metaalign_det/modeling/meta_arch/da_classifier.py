@@ -150,6 +150,10 @@ class DomainAdaptiveClassifier(AdaptableModel):
         with self.stream("alignment"):
             return self._terms(source, target, self._predict(source), reverse=False)
 
+    @property
+    def aligns(self) -> bool:
+        return self.alignment is not None
+
     def backbone_stages(self) -> dict[str, tuple[str, ...]]:
         return backbone_stages(self.backbone)
 

@@ -166,6 +166,10 @@ class SWDARCNN(AdaptableModel, GeneralizedRCNN):
         """``loss_da_<name>`` for each discriminator; an empty domain adds nothing."""
         return self._terms({SOURCE: source, TARGET: target}, {}, reverse=False)
 
+    @property
+    def aligns(self) -> bool:
+        return bool(self.discriminators)
+
     def backbone_stages(self) -> dict[str, tuple[str, ...]]:
         return backbone_stages(self.backbone)
 

@@ -1,0 +1,42 @@
+"""Learning-rate schedules that Detectron2 lacks."""
+
+from __future__ import annotations
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.solver import LRMultiplier, WarmupParamScheduler
+from detectron2.solver import build_lr_scheduler as build_detectron2_lr_scheduler
+from fvcore.common.param_scheduler import ParamScheduler
+
+
+class InverseParamScheduler(ParamScheduler):
+    """(1 + gamma * i) ** -power at iteration i (Ganin and Lempitsky, ICML 2015, section 4).
+
+    Args:
+        gamma, power: as in the formula, both >= 0.
+        max_iter: what ``where`` = 1 stands for.
+    """
+
+    def __init__(self, gamma: float, power: float, max_iter: int) -> None:
+        self.gamma = gamma
+        self.power = power
+        self.max_iter = max_iter
+
+    def __call__(self, where: float) -> float:
+        return (1 + self.gamma * where * self.max_iter) ** -self.power
+
+
+def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer):
+    """Detectron2's schedules by name, and ``WarmupInverseLR``."""
+    solver = cfg.SOLVER
+    if solver.LR_SCHEDULER_NAME != "WarmupInverseLR":
+        return build_detectron2_lr_scheduler(cfg, optimizer)
+    schedule = InverseParamScheduler(solver.INVERSE_GAMMA, solver.INVERSE_POWER, solver.MAX_ITER)
+    warmup = WarmupParamScheduler(
+        schedule,
+        solver.WARMUP_FACTOR,
+        min(solver.WARMUP_ITERS / solver.MAX_ITER, 1.0),
+        solver.WARMUP_METHOD,
+        solver.RESCALE_INTERVAL,
+    )
+    return LRMultiplier(optimizer, multiplier=warmup, max_iter=solver.MAX_ITER)

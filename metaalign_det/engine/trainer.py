@@ -1,0 +1,173 @@
+"""The trainer that a config builds: Detectron2's, with two streams of data."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from contextlib import nullcontext
+
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from detectron2.engine import DefaultTrainer
+from detectron2.engine.train_loop import TrainerBase
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.utils import comm
+
+from ..data.loader import build_adaptation_train_loader, build_test_loader
+from ..errors import UserError
+from ..evaluation.bn_adapt import adapted_batchnorm
+from ..evaluation.classification import ClassificationEvaluator
+from ..evaluation.voc import VOCDomainEvaluator
+from .checkpoint import load_weights
+from .hooks import MetaAlignHook
+from .loop import AdaptationLoop, Batch, broadcast_model
+from .optimizers import build_optimizer
+from .scaler import LossScaler
+from .schedules import build_lr_scheduler
+
+logger = logging.getLogger(__name__)
+
+
+class AdaptationTrainer(DefaultTrainer):
+    """Trains any model of ``modeling/contract.py`` from a config, in one process or several.
+
+    Everything around the step is Detectron2's: hooks, writers, checkpoints, evaluation. The step
+    is :class:`~.loop.AdaptationLoop`'s, with joint gradients, or MetaAlign's where
+    ``cfg.METAALIGN.ENABLED`` registers :class:`~.hooks.MetaAlignHook`.
+
+    A run that is interrupted and resumed equals an uninterrupted one: batches and random numbers
+    are functions of seed, rank and iteration, and the checkpoint holds the rest.
+    """
+
+    def __init__(self, cfg: CfgNode) -> None:
+        # Not DefaultTrainer's constructor, which wraps the model in DistributedDataParallel.
+        TrainerBase.__init__(self)
+        cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
+        check_batches(cfg)
+        model = self.build_model(cfg)
+        broadcast_model(model)
+        dtype, scaler = _mixed_precision(cfg)
+        optimizer = self.build_optimizer(cfg, model)
+        self._trainer = AdaptationLoop(
+            model,
+            None,
+            optimizer,
+            seed=cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed(),
+            accumulation=cfg.SOLVER.ACCUMULATION_STEPS,
+            autocast=dtype,
+            scaler=scaler,
+        )
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        self.checkpointer = DetectionCheckpointer(
+            model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self)
+        )
+        self.start_iter = 0
+        self.max_iter = cfg.SOLVER.MAX_ITER
+        self.cfg = cfg
+        self.register_hooks(self.build_hooks())
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """Continue from the last checkpoint in ``OUTPUT_DIR``, or start from ``MODEL.WEIGHTS``.
+
+        Raises:
+            UserError: ``resume`` without a checkpoint; weights that are not to be had.
+        """
+        if resume:
+            if not self.checkpointer.has_checkpoint():
+                raise UserError(
+                    f"--resume: there is no checkpoint in {self.cfg.OUTPUT_DIR!r}; leave --resume "
+                    "out to start afresh, or set OUTPUT_DIR to the run you mean"
+                )
+            self.checkpointer.resume_or_load("", resume=True)
+            self.start_iter = self.iter + 1
+        else:
+            load_weights(self.checkpointer, self.cfg.MODEL.WEIGHTS)
+
+    def train(self):
+        """Train from ``start_iter``; see ``DefaultTrainer.train``."""
+        if self.start_iter >= self.max_iter:
+            logger.info(
+                "nothing to train: the checkpoint is at iteration %d of %d",
+                self.start_iter,
+                self.max_iter,
+            )
+        self._trainer.data_loader = self.build_train_loader(
+            self.cfg, self.start_iter, self._trainer.streams.seed
+        )
+        return super().train()
+
+    def peek_batch(self) -> Batch:
+        """The batch that training starts with, without consuming it."""
+        loader = self.build_train_loader(self.cfg, self.start_iter, self._trainer.streams.seed)
+        return next(iter(loader))
+
+    def build_hooks(self) -> list:
+        hooks = super().build_hooks()
+        if self.cfg.METAALIGN.ENABLED:
+            hooks.insert(0, MetaAlignHook(self.cfg, self.model))
+        return hooks
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model):
+        return build_optimizer(cfg, model)
+
+    @classmethod
+    def build_lr_scheduler(cls, cfg: CfgNode, optimizer):
+        return build_lr_scheduler(cfg, optimizer)
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode, start_iter: int = 0, seed: int | None = None):
+        return build_adaptation_train_loader(cfg, start_iter=start_iter, seed=seed)
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str):
+        return build_test_loader(cfg, dataset_name)
+
+    @classmethod
+    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
+        kind = MetadataCatalog.get(dataset_name).get("evaluator_type", None)
+        folder = f"{cfg.OUTPUT_DIR}/inference/{dataset_name}"
+        if kind == "voc_domain":
+            return VOCDomainEvaluator(dataset_name, output_dir=folder)
+        if kind == "classification":
+            return ClassificationEvaluator(dataset_name, output_dir=folder)
+        raise UserError(f"DATASETS.TEST: no evaluator for {dataset_name!r} (type {kind!r})")
+
+    @classmethod
+    def test(cls, cfg: CfgNode, model, evaluators=None) -> dict:
+        """Scores by data set; with ``TEST.ADAPTIVE_BN``, under statistics of the target."""
+        context = nullcontext()
+        if cfg.TEST.ADAPTIVE_BN:
+            loader = build_adaptation_train_loader(cfg, seed=max(cfg.SEED, 0))
+            images = (batch["target"] for batch in loader)
+            context = adapted_batchnorm(model, images, cfg.TEST.ADAPTIVE_BN)
+        with context:
+            return super().test(cfg, model, evaluators)
+
+
+def check_batches(cfg: CfgNode) -> None:
+    """Batch sizes must divide over processes and micro-batches."""
+    world, parts = comm.get_world_size(), cfg.SOLVER.ACCUMULATION_STEPS
+    sizes = {"SOLVER.IMS_PER_BATCH": cfg.SOLVER.IMS_PER_BATCH}
+    if cfg.DATASETS.TARGET and cfg.SOLVER.IMS_PER_BATCH_TARGET:
+        sizes["SOLVER.IMS_PER_BATCH_TARGET"] = cfg.SOLVER.IMS_PER_BATCH_TARGET
+    for key, size in sizes.items():
+        if size < 1 or parts < 1 or size % (world * parts):
+            raise UserError(
+                f"{key} = {size} cannot be split over {world} processes and "
+                f"SOLVER.ACCUMULATION_STEPS = {parts}; make it a multiple of {world * parts}"
+            )
+
+
+def _mixed_precision(cfg: CfgNode) -> tuple[torch.dtype | None, LossScaler | None]:
+    if not cfg.SOLVER.AMP.ENABLED:
+        return None, None
+    types = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+    if cfg.SOLVER.AMP.DTYPE not in types:
+        raise UserError(
+            f"SOLVER.AMP.DTYPE: {cfg.SOLVER.AMP.DTYPE!r} is neither float16 nor bfloat16"
+        )
+    dtype = types[cfg.SOLVER.AMP.DTYPE]
+    return dtype, LossScaler() if dtype == torch.float16 else None

@@ -1,0 +1,310 @@
+"""The step inside the training loop: what the hook changes, and what it must leave alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from detectron2.engine.train_loop import TrainerBase
+from detectron2.layers import ROIAlign
+from detectron2.utils.events import EventStorage
+
+from metaalign_det.engine.hooks import MetaAlignHook
+from metaalign_det.engine.loop import AdaptationLoop
+from metaalign_det.engine.optimizers import build_optimizer
+from metaalign_det.engine.scaler import LossScaler
+from metaalign_det.errors import UserError
+from metaalign_det.layers.roi_align import TwiceDifferentiableROIAlign
+from metaalign_det.lookahead import DoubleBackwardError, NonFiniteLossError
+from tests.lookahead.toys import relative_error
+from tests.tiny import batch, tiny_cfg, tiny_model
+
+
+@pytest.fixture(autouse=True)
+def _double_precision_proposals(monkeypatch):
+    from detectron2.modeling.proposal_generator import proposal_utils
+
+    nms = proposal_utils.batched_nms
+    monkeypatch.setattr(
+        proposal_utils, "batched_nms", lambda boxes, scores, *a: nms(boxes, scores.float(), *a)
+    )
+
+
+class Harness(TrainerBase):
+    """The loop and the hook without data sets around them."""
+
+    def __init__(self, cfg, batches, *, hook, model=None, scaler=None, autocast=None, double=False):
+        super().__init__()
+        self.batches = batches
+        self.model = tiny_model(cfg, double=double) if model is None else model
+        optimizer = build_optimizer(cfg, self.model)
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+        self._trainer = AdaptationLoop(
+            self.model, batches, optimizer,
+            seed=cfg.SEED, accumulation=cfg.SOLVER.ACCUMULATION_STEPS,
+            scaler=scaler, autocast=autocast,
+        )  # fmt: skip
+        self.hook = MetaAlignHook(cfg, self.model) if hook else None
+        self.register_hooks([self.hook])
+
+    def peek_batch(self):
+        return self.batches[0]
+
+    def run_step(self):
+        self._trainer.iter = self.iter
+        self._trainer.run_step()
+
+
+def trained(*opts, steps=3, hook=True, n=2, **kwargs):
+    cfg = tiny_cfg("MODEL.DA.GLOBAL.NORM", "", *opts)
+    double = kwargs.get("double", False)
+    h = Harness(
+        cfg, [batch(n, n, seed=i, double=double) for i in range(steps)], hook=hook, **kwargs
+    )
+    h.train(0, steps)
+    return h
+
+
+def state(h):
+    return {k: v.clone() for k, v in h.model.state_dict().items()}
+
+
+def assert_same(a, b, tolerance=0.0):
+    for k in a:
+        if tolerance:
+            assert relative_error(a[k].double(), b[k].double()) < tolerance, k
+        else:
+            assert torch.equal(a[k], b[k]), k
+
+
+ON = ("METAALIGN.TELEMETRY_PERIOD", 1)
+
+
+@pytest.mark.parametrize("role", ["domain", "task", "alternate"])
+@pytest.mark.parametrize("order", ["first", "exact"])
+def test_alpha_zero_is_joint_training(role, order):
+    opts = ("METAALIGN.META_LR", 0.0, "METAALIGN.ROLE", role, "METAALIGN.ORDER", order, *ON)
+    plain = trained(hook=False, double=True)
+    ahead = trained(*opts, double=True)
+    assert_same(state(ahead), state(plain), 1e-10)
+    for name in ("loss_cls", "loss_rpn_cls", "loss_da_local", "loss_da_global"):
+        a, b = (h.storage.history(name).values() for h in (ahead, plain))
+        assert [x for x, _ in a] == pytest.approx([x for x, _ in b], rel=1e-10)
+
+
+def test_a_positive_alpha_changes_the_weights():
+    assert (
+        relative_error(
+            state(trained("METAALIGN.META_LR", 1.0))["backbone.res2.0.conv1.weight"],
+            state(trained(hook=False))["backbone.res2.0.conv1.weight"],
+        )
+        > 1e-9
+    )
+
+
+def test_before_its_start_iteration_the_hook_is_not_there_bit_for_bit():
+    assert_same(state(trained("METAALIGN.START_ITER", 50)), state(trained(hook=False)))
+
+
+@pytest.mark.parametrize("role", ["domain", "task", "alternate"])
+@pytest.mark.parametrize("order", ["first", "exact"])
+@pytest.mark.parametrize("hvp", ["keep_graph", "recompute"])
+def test_batch_statistics_are_updated_as_in_plain_training(role, order, hvp):
+    bn = ("MODEL.RESNETS.NORM", "BN", "MODEL.DA.GLOBAL.NORM", "BN")
+    extra = ("METAALIGN.RELATIVE_CHANGE_PERIOD", 1, "METAALIGN.HVP", hvp)
+    plain = trained(*bn, hook=False, steps=1)
+    opts = ("METAALIGN.META_LR", 0.0, "METAALIGN.ROLE", role, "METAALIGN.ORDER", order)
+    ahead = trained(*bn, *opts, *extra, steps=1)
+    buffers = {k for k, _ in plain.model.named_buffers()}
+    assert any("running_mean" in k for k in buffers)
+    a, b = state(ahead), state(plain)
+    assert_same({k: a[k] for k in buffers if k in a}, {k: b[k] for k in buffers if k in b})
+
+
+def test_the_global_generators_are_left_alone_and_dropout_does_not_depend_on_the_order():
+    torch.manual_seed(9)
+    expected = torch.rand(3)
+    for opts in ((), ("METAALIGN.ORDER", "exact", "METAALIGN.HVP", "recompute")):
+        cfg = tiny_cfg(*opts)
+        h = Harness(cfg, [batch()], hook=bool(opts))
+        torch.manual_seed(9)
+        h.train(0, 1)
+        assert torch.equal(torch.rand(3), expected)
+
+
+def test_every_quantity_is_recorded_once_a_step():
+    extra = ("METAALIGN.RELATIVE_CHANGE_PERIOD", 1, "METAALIGN.HVP", "recompute", *ON)
+    h = trained("METAALIGN.ORDER", "exact", *extra, steps=2)
+    plain = trained(hook=False, steps=2)
+    for name, history in h.storage.histories().items():
+        assert len(history.values()) == 2, name
+    extra_names = set(h.storage.histories()) - set(plain.storage.histories())
+    assert extra_names and all(n.startswith("lookahead/") for n in extra_names)
+    assert {f"lookahead/{q}/res3" for q in ("cosine", "inner", "beta", "step_ratio")} <= extra_names
+
+
+@pytest.mark.parametrize("order", ["first", "exact"])
+def test_accumulated_micro_batches_equal_the_big_batch(order):
+    sampling = (
+        "MODEL.RPN.BATCH_SIZE_PER_IMAGE", 100000, "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", 512,
+        "MODEL.RPN.POSITIVE_FRACTION", 1.0, "MODEL.RPN.NMS_THRESH", 1.0,
+        "MODEL.ROI_HEADS.POSITIVE_FRACTION", 1.0, "MODEL.DA.GLOBAL.DROPOUT", 0.0,
+        "METAALIGN.ORDER", order, "METAALIGN.META_LR", 5.0,
+    )  # fmt: skip
+    big = trained(*sampling, double=True, n=4)
+    small = trained(*sampling, "SOLVER.ACCUMULATION_STEPS", 2, double=True, n=4)
+    assert_same(state(small), state(big), 1e-9)
+
+
+def test_plain_accumulation_equals_the_big_batch_too():
+    sampling = (
+        "MODEL.RPN.BATCH_SIZE_PER_IMAGE", 100000, "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", 512,
+        "MODEL.RPN.POSITIVE_FRACTION", 1.0, "MODEL.RPN.NMS_THRESH", 1.0,
+        "MODEL.ROI_HEADS.POSITIVE_FRACTION", 1.0, "MODEL.DA.GLOBAL.DROPOUT", 0.0,
+    )  # fmt: skip
+    big = trained(*sampling, hook=False, double=True, n=4)
+    small = trained(*sampling, "SOLVER.ACCUMULATION_STEPS", 2, hook=False, double=True, n=4)
+    assert_same(state(small), state(big), 1e-9)
+
+
+@pytest.mark.parametrize("hook", [True, False])
+def test_loss_scaling_changes_nothing_but_range(hook):
+    plain = trained(hook=hook, double=True)
+    scaled = trained(hook=hook, double=True, scaler=LossScaler(1024.0))
+    assert_same(state(scaled), state(plain), 1e-9)
+
+
+@pytest.mark.parametrize("hook", [True, False])
+def test_an_overflow_skips_the_step_and_halves_the_scale(hook):
+    scaler = LossScaler(3e38)
+    before = state(Harness(tiny_cfg("MODEL.DA.GLOBAL.NORM", ""), [], hook=False))
+    h = trained("METAALIGN.META_LR", 1.0, hook=hook, scaler=scaler, steps=1)
+    assert_same(state(h), before)
+    assert scaler.scale == pytest.approx(1.5e38)
+    if hook:
+        assert h.hook.weights.values() == [1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("order", ["first", "exact"])
+@pytest.mark.parametrize("role", ["domain", "task"])
+def test_bfloat16_autocast_keeps_the_looking_objective_in_float32_in_exact_mode(order, role):
+    seen = {}
+
+    def spy(module, args, output):
+        seen.setdefault(current[0], set()).add(output.dtype)
+
+    current = ["?"]
+    cfg = tiny_cfg("METAALIGN.ORDER", order, "METAALIGN.ROLE", role)
+    h = Harness(cfg, [batch()], hook=True, autocast=torch.bfloat16)
+    h.model.backbone.res4[0].conv1.register_forward_hook(spy)
+    for name in ("task_losses", "alignment_terms"):
+        method = getattr(h.model, name)
+
+        def wrapped(*a, _m=method, _n=name):
+            current[0] = _n
+            return _m(*a)
+
+        setattr(h.model, name, wrapped)
+    h.train(0, 1)
+    looking = "alignment_terms" if role == "domain" else "task_losses"
+    other = "task_losses" if role == "domain" else "alignment_terms"
+    assert seen[other] == {torch.bfloat16}
+    assert seen[looking] == ({torch.float32} if order == "exact" else {torch.bfloat16})
+    assert all(torch.isfinite(p).all() for p in h.model.parameters())
+
+
+def test_exact_mode_over_an_operator_without_second_derivative_stops_before_training():
+    cfg = tiny_cfg("METAALIGN.ORDER", "exact", discriminators=("INSTANCE",))
+    h = Harness(cfg, [batch()], hook=True)
+    poolers = h.model.roi_heads.box_pooler.level_poolers
+    for i, p in enumerate(poolers):
+        assert isinstance(p, TwiceDifferentiableROIAlign)
+        poolers[i] = ROIAlign(p.output_size, p.spatial_scale, p.sampling_ratio, p.aligned)
+    before = state(h)
+    with pytest.raises(DoubleBackwardError, match=r"(?i)roi_?align"):
+        h.train(0, 1)
+    assert_same(state(h), before)
+
+
+def test_a_loss_that_is_not_finite_stops_training_with_its_name_and_iteration():
+    for hook in (True, False):
+        cfg = tiny_cfg()
+        batches = [batch(seed=0), batch(seed=1)]
+        batches[1]["source"][0]["image"][:] = float("nan")
+        h = Harness(cfg, batches, hook=hook)
+        after_first = None
+
+        def remember(h=h):
+            nonlocal after_first
+            after_first = after_first or state(h)
+
+        h.after_step = remember
+        with pytest.raises(NonFiniteLossError, match="at iteration 1: .*checkpoint"):
+            h.train(0, 2)
+        assert_same(state(h), after_first)
+
+
+def test_beta_moves_when_learned_and_its_state_is_restored():
+    opts = ("METAALIGN.META_LR", 50.0, "METAALIGN.BETA.LR", 1.0, "METAALIGN.BETA.WEIGHT", 0.0)
+    h = trained(*opts)
+    beta = h.hook.weights.values()
+    assert beta != [1.0, 1.0, 1.0]
+    other = Harness(tiny_cfg(*opts), [], hook=True)
+    other.hook.load_state_dict(h.hook.state_dict())
+    assert other.hook.weights.values() == beta
+
+
+def test_roles_alternate_from_the_start_iteration_and_alpha_follows_its_schedule():
+    hook = Harness(
+        tiny_cfg("METAALIGN.START_ITER", 3, "METAALIGN.WARMUP_ITERS", 4, "METAALIGN.META_LR", 2.0),
+        [], hook=True,
+    ).hook  # fmt: skip
+    assert [hook.role_at(i) for i in (3, 4, 5)] == ["domain", "task", "domain"]
+    alphas = [hook.alpha_at(i, 0.5) for i in (3, 5, 7, 9)]
+    assert alphas == pytest.approx([0.0, 0.005, 0.01, 0.01])  # META_LR * BASE_LR * schedule
+
+
+@pytest.mark.parametrize(
+    "opts, message",
+    [
+        (("METAALIGN.ORDER", "second"), "METAALIGN.ORDER 'second'; choose one of first, exact"),
+        (("METAALIGN.ROLE", "both"), "METAALIGN.ROLE 'both'; choose one of domain, task, alter"),
+        (("METAALIGN.HVP", "jvp"), "METAALIGN.HVP 'jvp'; choose one of keep_graph, recompute"),
+        (("METAALIGN.SCOPE", "heads"), "METAALIGN.SCOPE 'heads'"),
+        (("METAALIGN.STAGES", ("x=backbone.layer4",)), "METAALIGN.STAGES: .*backbone.layer4"),
+        (("METAALIGN.STAGES", ("a=backbone.res2", "b=backbone.res2")), "overlap"),
+        (("MODEL.BACKBONE.FREEZE_AT", 2, "METAALIGN.STAGES", ("a=backbone.stem",)), "no trainable"),
+        (("METAALIGN.META_LR", -1.0), "METAALIGN.META_LR must be >= 0"),
+    ],
+)
+def test_settings_that_cannot_be_are_named(opts, message):
+    with pytest.raises(UserError, match=message):
+        Harness(tiny_cfg(*opts), [], hook=True)
+
+
+def test_nothing_to_align_is_an_error_not_a_silent_no_op():
+    with pytest.raises(UserError, match="METAALIGN.ENABLED.*nothing to align"):
+        Harness(tiny_cfg(discriminators=()), [], hook=True)
+
+
+def test_frozen_stages_are_left_out_of_the_groups():
+    hook = Harness(tiny_cfg("MODEL.BACKBONE.FREEZE_AT", 2), [], hook=True).hook
+    assert hook.groups.names == ("res3", "res4")
+
+
+def test_relative_change_is_small_for_a_small_step_because_samples_are_kept():
+    opts = ("METAALIGN.RELATIVE_CHANGE_PERIOD", 1, "METAALIGN.ROLE", "domain")
+    changes = []
+    for meta_lr in (1e-6, 1.0):
+        h = trained("METAALIGN.META_LR", meta_lr, *opts, double=True, steps=1)
+        changes.append(h.storage.history("lookahead/relative_change").latest())
+    assert changes[0] < 1e-5 < changes[1]
+
+
+def test_a_storage_is_not_left_open():
+    from detectron2.utils.events import has_event_storage
+
+    trained(steps=1)
+    assert not has_event_storage()
+    with EventStorage():
+        pass
