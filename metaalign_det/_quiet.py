@@ -7,12 +7,16 @@ import warnings
 
 
 def silence_third_party() -> None:
-    """Filter the three messages that importing Detectron2 on a current torch gives rise to.
+    """Filter the messages that importing and using Detectron2 on a current torch gives rise to.
 
     None of them is about anything a user of this package could change.
     """
     warnings.filterwarnings("ignore", message=r".*pkg_resources.*")
     warnings.filterwarnings("ignore", message=r".*`?torch\.jit\.script.*deprecated.*")
+    warnings.filterwarnings("ignore", message=r".*torch\.meshgrid.*indexing.*")
+    logging.getLogger("torch.utils.cpp_extension").addFilter(
+        lambda record: "No CUDA runtime" not in record.getMessage()
+    )
     logging.getLogger("torch.fx._symbolic_trace").addFilter(
         lambda record: "is_fx_tracing" not in record.getMessage()
     )

@@ -31,8 +31,9 @@ def _add_data(cfg: CN) -> None:
     # (0, 0, 1): the first two data sets are one source domain, the third is another.
     cfg.DATASETS.TRAIN_DOMAINS = ()
     # Data sets of yours to register before training, a list of mappings with the keys
-    # NAME, FORMAT (voc | folder | image_list), ROOT, and for voc SPLIT; optionally CLASSES
-    # (list, default: read from the data), EXPECTED (number of images). See docs/data.md.
+    # NAME, FORMAT (voc | folder | image_list), ROOT, for voc SPLIT, for image_list LIST_FILE;
+    # optionally CLASSES (list, default: read from the data), EXPECTED (number of images) and the
+    # other arguments of the format's register function in capitals (LABELLED). See docs/data.md.
     cfg.DATASETS.REGISTER = []
     # Classification: draw every class of the labelled source equally often.
     cfg.DATALOADER.BALANCED_SOURCE = False
@@ -47,6 +48,8 @@ def _add_data(cfg: CN) -> None:
     cfg.INPUT.CLASSIFICATION.CROP_TYPE = "fixed"
     # Horizontal flip with probability 0.5 in training.
     cfg.INPUT.CLASSIFICATION.FLIP = True
+    # Decoded images kept in memory, megabytes per data set and worker; 0 = read them every time.
+    cfg.INPUT.CLASSIFICATION.CACHE_MB = 0
 
 
 def _add_backbones(cfg: CN) -> None:

@@ -26,6 +26,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .precision import full_precision
+
 #: Names of the domain losses, the legal values of ``MODEL.DA.*.LOSS``.
 DOMAIN_LOSSES = ("least_squares", "bce", "focal")
 
@@ -104,8 +106,7 @@ def _columns(logits: Tensor) -> Tensor:
         raise ValueError(
             f"domain logits have shape (N, 1, ...) or (N, D, ...), got {tuple(logits.shape)}"
         )
-    if logits.dtype in (torch.float16, torch.bfloat16):
-        logits = logits.float()  # autocast: a loss of 1 - p needs the digits
+    logits = full_precision(logits)
     if logits.shape[1] > 1:
         return logits
     return torch.cat([torch.zeros_like(logits), logits], dim=1)

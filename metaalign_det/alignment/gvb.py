@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from .base import Observer
 from .dann import DANNPE
 from .discriminators import VectorDiscriminator
+from .precision import full_precision
 from .terms import AlignmentTerm
 
 
@@ -113,7 +114,7 @@ class GVB(DANNPE):
 
     def discriminate(self, x: Tensor) -> tuple[Tensor, Tensor]:
         domain_logits, bridge = self.discriminator.bridged(x)
-        return domain_logits, self.bridge_discriminator * bridge.abs().mean()
+        return domain_logits, self.bridge_discriminator * full_precision(bridge).abs().mean()
 
     def forward(
         self,
@@ -128,7 +129,7 @@ class GVB(DANNPE):
         terms = super().forward(
             features, logits, domains, weight=weight, reverse=reverse, observe=observe
         )
-        vanish = self.bridge(features).abs().mean()
+        vanish = full_precision(self.bridge(features)).abs().mean()
         terms["loss_gvb_bridge"] = AlignmentTerm(vanish, self.bridge_generator, adversarial=False)
         return terms
 

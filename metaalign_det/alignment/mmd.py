@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .base import AlignmentMethod, Observer
+from .precision import full_precision
 from .terms import AlignmentTerm
 
 ESTIMATORS = ("quadratic", "linear")
@@ -143,8 +144,7 @@ class MMD(AlignmentMethod):
         reverse: bool,
         observe: Observer | None = None,
     ) -> dict[str, AlignmentTerm]:
-        if features.dtype in (torch.float16, torch.bfloat16):
-            features = features.float()
+        features = full_precision(features)
         parts = [features[domains == d] for d in range(self.num_domains)]
         for d, part in enumerate(parts):
             if len(part) < 2:

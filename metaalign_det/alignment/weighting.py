@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .precision import full_precision
+
 
 def entropy(logits: Tensor) -> Tensor:
     """``H(p) = -sum_k p_k log p_k`` in nats, with ``p = softmax(logits)``.
@@ -19,7 +21,7 @@ def entropy(logits: Tensor) -> Tensor:
     Returns:
         Tensor: shape (N,), between 0 and log K.
     """
-    log_p = F.log_softmax(logits, dim=1)
+    log_p = F.log_softmax(full_precision(logits), dim=1)
     return -(log_p.exp() * log_p).sum(dim=1)
 
 

@@ -140,8 +140,8 @@ class MetaAlignHook(HookBase):
     def _step(self, loop, batches, role, alpha, telemetry, measure_change):
         exact = self.cfg.ORDER == "exact"
         # The Hessian-vector product does not survive bfloat16 (70 % relative error).
-        task = _task_objective(loop, batches, mixed=not (exact and role == "task"))
-        alignment = _alignment_objective(
+        task = task_objective(loop, batches, mixed=not (exact and role == "task"))
+        alignment = alignment_objective(
             loop, batches, mixed=not (exact and role == "domain"), split=self.cfg.SPLIT_DOMAINS
         )
         return coordinated_step(
@@ -228,7 +228,7 @@ def build_stage_groups(cfg: CfgNode, model: AdaptableModel) -> StageGroups:
     return groups
 
 
-def _task_objective(loop: AdaptationLoop, batches: Sequence[Batch], mixed: bool) -> Objective:
+def task_objective(loop: AdaptationLoop, batches: Sequence[Batch], mixed: bool) -> Objective:
     """Supervised losses. BatchNorm tracks nothing here: the alignment pass sees both domains."""
 
     def evaluate(params: Mapping[str, Tensor], index: int, batch: Batch):
@@ -240,7 +240,7 @@ def _task_objective(loop: AdaptationLoop, batches: Sequence[Batch], mixed: bool)
     return Objective(parts, [1 / len(parts)] * len(parts))
 
 
-def _alignment_objective(
+def alignment_objective(
     loop: AdaptationLoop, batches: Sequence[Batch], mixed: bool, split: bool
 ) -> Objective:
     """Alignment terms, one domain at a time where the model allows."""
@@ -261,6 +261,9 @@ def _alignment_objective(
 
 @contextmanager
 def _unreported(model: AdaptableModel) -> Iterator[None]:
-    """For passes that are not reported: a throw-away storage, and BatchNorm tracks nothing."""
-    with EventStorage(), frozen_batch_statistics(model):
+    """For passes that are not reported: a throw-away storage, and BatchNorm tracks nothing.
+
+    The storage stands at the same iteration, which schedules inside models depend on.
+    """
+    with EventStorage(get_event_storage().iter), frozen_batch_statistics(model):
         yield

@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> dict | None:
     register_all(cfg)
     if not args.resume:
         check_weights(cfg.MODEL.WEIGHTS)
-    check_data(cfg)
+    check_data(cfg, train=not args.eval_only or bool(cfg.TEST.ADAPTIVE_BN))
     if args.eval_only:
         model = AdaptationTrainer.build_model(cfg)
         checkpointer = DetectionCheckpointer(model, save_dir=cfg.OUTPUT_DIR)

@@ -130,7 +130,12 @@ class AdaptationTrainer(DefaultTrainer):
         kind = MetadataCatalog.get(dataset_name).get("evaluator_type", None)
         folder = f"{cfg.OUTPUT_DIR}/inference/{dataset_name}"
         if kind == "voc_domain":
-            return VOCDomainEvaluator(dataset_name, output_dir=folder)
+            trained_on = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]) if cfg.DATASETS.TRAIN else None
+            return VOCDomainEvaluator(
+                dataset_name,
+                output_dir=folder,
+                model_class_names=None if trained_on is None else trained_on.thing_classes,
+            )
         if kind == "classification":
             return ClassificationEvaluator(dataset_name, output_dir=folder)
         raise UserError(f"DATASETS.TEST: no evaluator for {dataset_name!r} (type {kind!r})")
@@ -140,9 +145,13 @@ class AdaptationTrainer(DefaultTrainer):
         """Scores by data set; with ``TEST.ADAPTIVE_BN``, under statistics of the target."""
         context = nullcontext()
         if cfg.TEST.ADAPTIVE_BN:
+            if not cfg.DATASETS.TARGET:
+                raise UserError("TEST.ADAPTIVE_BN needs target images: name them in DATASETS.TARGET")
             loader = build_adaptation_train_loader(cfg, seed=max(cfg.SEED, 0))
             images = (batch["target"] for batch in loader)
-            context = adapted_batchnorm(model, images, cfg.TEST.ADAPTIVE_BN)
+            context = adapted_batchnorm(
+                model, images, cfg.TEST.ADAPTIVE_BN, lambda batch: model.backbone_features(batch)
+            )
         with context:
             return super().test(cfg, model, evaluators)
 

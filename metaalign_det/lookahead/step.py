@@ -34,6 +34,7 @@ from .reduce import Reducer, keep_local
 from .second_order import second_order_term
 from .stages import StageGroups
 from .stateless import RandomState
+from .telemetry import inner_products, norm, step_telemetry
 
 ORDERS = ("first", "exact")
 ROLES = ("domain", "task")
@@ -149,7 +150,7 @@ def coordinated_step(
     g = _averaged(average, {n: ahead.gradients[n] for n in scope}, params)
     if loss_scale is not None and not _all_finite(g.values()):
         result = StepResult(
-            ahead.gradients, _inner_products(groups, g, g, params), ahead.losses, finite=False
+            ahead.gradients, inner_products(groups, g, g, params), ahead.losses, finite=False
         )
         return result if inner == "global" else _average_result(result, reduce, params)
     moved = look_ahead(params, g, step_size)
@@ -185,15 +186,15 @@ def coordinated_step(
     _check_reached(g, v)
 
     numbers: dict[str, float] = {}
-    products = _inner_products(groups, g, v, params)
+    products = inner_products(groups, g, v, params)
     if telemetry:
-        numbers = _telemetry(groups, g, v, params, products, step_size)
+        numbers = step_telemetry(groups, g, v, params, products, step_size)
     if validate_state is not None:
         with validate_state.replayed(), replay():
             here = evaluate(validate, params, loss_scale=scale).gradients
         here = _averaged(average, {n: here[n] for n in scope}, params)
-        change = _norm(add(v[n], here[n], -1.0) for n in scope)
-        numbers["lookahead/relative_change"] = change / max(_norm(here.values()), 1e-30)
+        change = norm(add(v[n], here[n], -1.0) for n in scope)
+        numbers["lookahead/relative_change"] = change / max(norm(here.values()), 1e-30)
     result = StepResult(
         gradients=gradients,
         beta_gradient=-alpha * products,
@@ -255,45 +256,6 @@ def _check_reached(g: Gradients, v: Gradients) -> None:
             "parameters in the lookahead's scope get no gradient from either objective: "
             f"{', '.join(unreached[:5])}{more}; freeze them or leave them out of the stage groups"
         )
-
-
-def _inner_products(
-    groups: StageGroups, g: Gradients, v: Gradients, params: Mapping[str, Tensor]
-) -> Tensor:
-    """<g_m, v_m> for each stage group, shape (M,)."""
-    rows = []
-    for members in groups.stages.values():
-        pairs = [(g[n], v[n]) for n in members if g[n] is not None and v[n] is not None]
-        zero = params[members[0]].new_zeros(())
-        rows.append(sum((torch.dot(a.flatten(), b.flatten()) for a, b in pairs), zero))
-    return torch.stack(rows)
-
-
-def _telemetry(
-    groups: StageGroups,
-    g: Gradients,
-    v: Gradients,
-    params: Mapping[str, Tensor],
-    products: Tensor,
-    step_size: Mapping[str, float],
-) -> dict[str, float]:
-    numbers = {}
-    for (group, members), product in zip(groups.stages.items(), products.tolist()):
-        g_norm, v_norm = _norm(g[n] for n in members), _norm(v[n] for n in members)
-        theta = _norm(params[n].detach() for n in members)
-        numbers[f"lookahead/inner/{group}"] = product
-        numbers[f"lookahead/cosine/{group}"] = product / max(g_norm * v_norm, 1e-30)
-        numbers[f"lookahead/step_ratio/{group}"] = (
-            abs(step_size[members[0]]) * g_norm / max(theta, 1e-30)
-        )
-    return numbers
-
-
-def _norm(tensors) -> float:
-    present = [t for t in tensors if t is not None]
-    if not present:
-        return 0.0
-    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(present))).item()
 
 
 def _all_finite(tensors) -> bool:

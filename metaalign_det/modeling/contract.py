@@ -41,6 +41,10 @@ class AdaptableModel(nn.Module):
         """Losses that see both domains and no label of the target; no gradient reversal in them."""
         raise NotImplementedError
 
+    def backbone_features(self, images: list[dict]) -> dict[str, Tensor]:
+        """Feature maps of images of any domain, by name; annotations are not looked at."""
+        raise NotImplementedError
+
     @property
     def aligns(self) -> bool:
         """Whether :meth:`alignment_terms` gives anything at all."""

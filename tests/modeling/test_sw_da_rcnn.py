@@ -200,7 +200,7 @@ def test_accuracy_of_discriminators_is_recorded_per_domain():
         names = set(storage.latest())
     assert {
         f"da/{k}_acc_{d}" for k in ("local", "global", "instance") for d in ("source", "target")
-    } <= names  # noqa: E501
+    } <= names
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .digits import DigitsNet, build_digits_backbone
 from .mini import build_mini_resnet_backbone
+from .random_start import temper_random_weights
 from .vgg import (
     VGG16,
     VGG16BoxHead,
@@ -21,4 +22,5 @@ __all__ = [
     "build_vgg16_backbone",
     "convert_torchvision_vgg16",
     "is_torchvision_vgg16",
+    "temper_random_weights",
 ]

@@ -198,16 +198,19 @@ class DomainAdaptiveClassifier(AdaptableModel):
 
     # ---- parts ------------------------------------------------------------------------------
 
-    def _predict(self, inputs: list[dict]) -> tuple[Tensor, Tensor]:
-        """Features (N, C) and logits (N, K) of the images."""
-        shapes = {tuple(x["image"].shape) for x in inputs}
+    def backbone_features(self, images: list[dict]) -> dict[str, Tensor]:
+        shapes = {tuple(x["image"].shape) for x in images}
         if len(shapes) > 1:
             raise UserError(
                 f"the images of a training batch have different sizes, {sorted(shapes)}: set "
                 "INPUT.CLASSIFICATION.CROP or INPUT.CLASSIFICATION.RESIZE"
             )
-        images = torch.stack([x["image"].to(self.device) for x in inputs])
-        pooled = self.backbone((images - self.pixel_mean) / self.pixel_std)[self.in_feature]
+        pixels = torch.stack([x["image"].to(self.device) for x in images])
+        return self.backbone((pixels - self.pixel_mean) / self.pixel_std)
+
+    def _predict(self, inputs: list[dict]) -> tuple[Tensor, Tensor]:
+        """Features (N, C) and logits (N, K) of the images."""
+        pooled = self.backbone_features(inputs)[self.in_feature]
         features = self.bottleneck(pooled.mean(dim=(2, 3)))
         logits = self.classifier(features)
         if self.alignment is not None:

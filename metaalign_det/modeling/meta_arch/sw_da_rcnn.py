@@ -166,6 +166,9 @@ class SWDARCNN(AdaptableModel, GeneralizedRCNN):
         """``loss_da_<name>`` for each discriminator; an empty domain adds nothing."""
         return self._terms({SOURCE: source, TARGET: target}, {}, reverse=False)
 
+    def backbone_features(self, images: list[dict]) -> dict[str, Tensor]:
+        return self._extract(images)[1]
+
     @property
     def aligns(self) -> bool:
         return bool(self.discriminators)

@@ -1,0 +1,17 @@
+"""Pictures and tables from trained runs."""
+
+from __future__ import annotations
+
+from .curves import Panel, plot_curves, read_metrics
+from .detections import draw_detections
+from .table import format_table, mean_and_sd, write_results
+
+__all__ = [
+    "Panel",
+    "draw_detections",
+    "format_table",
+    "mean_and_sd",
+    "plot_curves",
+    "read_metrics",
+    "write_results",
+]

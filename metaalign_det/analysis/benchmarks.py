@@ -1,0 +1,218 @@
+"""Benchmarks as tables: which runs make one up, and which score stands in which column.
+
+A *task* is one training run per method and seed; a *column* is the score of one task on one data
+set. Office-Home has twelve tasks of one column each, a detection miniature one task of four.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from detectron2.config import CfgNode
+
+from ..errors import UserError
+
+ACCURACY = "classification/accuracy"
+DETECTION_METRICS = ("voc/AP50_11pt", "voc/AP50_area")
+
+
+@dataclass(frozen=True)
+class Task:
+    """The data of one run; () leaves what the config says.
+
+    Args:
+        label: as people write it, ``A→W``.
+        train, target, test: data set names for ``DATASETS.TRAIN``, ``.TARGET`` and ``.TEST``.
+    """
+
+    label: str
+    train: tuple[str, ...] = ()
+    target: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
+
+    @property
+    def slug(self) -> str:
+        """The label as a folder name: ``a2w``."""
+        return re.sub(r"[^a-z0-9]+", "_", self.label.lower().replace("→", "2")).strip("_")
+
+    def overrides(self, cfg: CfgNode) -> list[str]:
+        """``KEY VALUE`` pairs that give ``cfg`` the data of this task.
+
+        A config without target images (source only, domain generalisation) keeps none: a target
+        stream would change its batches, which must see the sources alone.
+        """
+        target = self.target if cfg.DATASETS.TARGET else ()
+        chosen = (("TRAIN", self.train), ("TARGET", target), ("TEST", self.test))
+        return [x for key, names in chosen if names for x in (f"DATASETS.{key}", repr(names))]
+
+
+@dataclass(frozen=True)
+class Column:
+    """The score of the run of ``task`` (a label) on ``dataset``."""
+
+    label: str
+    task: str
+    dataset: str
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A table to fill.
+
+    Args:
+        name: as ``--benchmark`` knows it.
+        title: above the table.
+        tasks: runs per method and seed.
+        columns: in the usual order.
+        metrics: names as in ``metrics.json``, without the data set; one table each.
+        average: add the mean over all columns, taken per seed.
+        validation: label of the column that settings may be chosen on; "" where there is none,
+            so that nothing is chosen on a test.
+    """
+
+    name: str
+    title: str
+    tasks: tuple[Task, ...]
+    columns: tuple[Column, ...]
+    metrics: tuple[str, ...] = (ACCURACY,)
+    average: bool = False
+    validation: str = ""
+
+    def restrict(self, labels: Sequence[str]) -> Benchmark:
+        """The benchmark with some of its tasks, in its own order; without their average.
+
+        Args:
+            labels: of tasks; ``->`` does for ``→``, and case does not matter.
+
+        Raises:
+            UserError: a label that is no task's.
+        """
+        known = {t.label.casefold(): t for t in self.tasks}
+        wanted = [label.replace("->", "→").casefold() for label in labels]
+        for given, label in zip(labels, wanted):
+            if label not in known:
+                names = ", ".join(t.label for t in self.tasks)
+                raise UserError(f"{self.name} has no task {given!r}; it has: {names}")
+        tasks = tuple(t for t in self.tasks if t.label.casefold() in wanted)
+        return replace(
+            self,
+            tasks=tasks,
+            columns=tuple(c for c in self.columns if c.task in {t.label for t in tasks}),
+            average=self.average and len(tasks) == len(self.tasks),
+        )
+
+
+def _transfers(
+    name: str, title: str, prefix: str, domains: Mapping[str, str], order: Iterable[str]
+) -> Benchmark:
+    """One source, one target: ``order`` lists pairs such as "A→W" of the short names."""
+    tasks = []
+    for label in order:
+        source, target = (f"{prefix}_{domains[x]}" for x in label.split("→"))
+        tasks.append(Task(label, (source,), (target,), (target,)))
+    columns = tuple(Column(t.label, t.label, t.test[0]) for t in tasks)
+    return Benchmark(name, title, tuple(tasks), columns, average=True)
+
+
+def _leave_one_out(name: str, title: str, domains: Mapping[str, str]) -> Benchmark:
+    """Each domain in turn is the test, the others, in the order of ``domains``, are trained on.
+
+    It is the target as well where the config has one: multi-source adaptation.
+    """
+    tasks = tuple(
+        Task(label, tuple(d for d in domains.values() if d != held_out), (held_out,), (held_out,))
+        for label, held_out in domains.items()
+    )
+    columns = tuple(Column(t.label, t.label, t.test[0]) for t in tasks)
+    return Benchmark(name, title, tasks, columns, average=True)
+
+
+def _one_task(name: str, title: str, task: str, columns: Mapping[str, str], **options) -> Benchmark:
+    """One run, scored on several data sets: column label -> data set."""
+    return Benchmark(
+        name,
+        title,
+        (Task(task, test=tuple(columns.values())),),
+        tuple(Column(label, task, dataset) for label, dataset in columns.items()),
+        **options,
+    )
+
+
+def _detection(name: str, target: str, title: str, source_test: str) -> Benchmark:
+    columns = {f"{target} test": f"{target}_test", "VOC 2007 test": source_test}
+    return _one_task(name, title, f"voc→{target}", columns, metrics=DETECTION_METRICS)
+
+
+_OFFICE31 = {"A": "amazon", "W": "webcam", "D": "dslr"}
+_OFFICE_HOME = {"Ar": "art", "Cl": "clipart", "Pr": "product", "Rw": "real_world"}
+
+#: By the name that ``--benchmark`` takes.
+BENCHMARKS: dict[str, Benchmark] = {
+    b.name: b
+    for b in (
+        _transfers(
+            "office31",
+            "Office-31",
+            "office31",
+            _OFFICE31,
+            ("A→W", "D→W", "W→D", "A→D", "D→A", "W→A"),
+        ),
+        _transfers(
+            "office_home",
+            "Office-Home",
+            "office_home",
+            _OFFICE_HOME,
+            [f"{s}→{t}" for s in _OFFICE_HOME for t in _OFFICE_HOME if s != t],
+        ),
+        _leave_one_out(
+            "pacs",
+            "PACS, leave one domain out",
+            {
+                "Art": "pacs_art_painting",
+                "Cartoon": "pacs_cartoon",
+                "Sketch": "pacs_sketch",
+                "Photo": "pacs_photo",
+            },
+        ),
+        _one_task(
+            "mini_digits",
+            "Mini Digits",
+            "digits→photo digits",
+            {
+                "source test": "mini_digits_source_test",
+                "target val": "mini_digits_target_val",
+                "target test": "mini_digits_target_test",
+            },
+            validation="target val",
+        ),
+        _one_task(
+            "mini",
+            "Mini VOC→Watercolor",
+            "photo→watercolor",
+            {
+                "target val": "mini_watercolor_val",
+                "target test": "mini_watercolor_test",
+                "source test": "mini_photo_test",
+                "mixed test": "mini_mixed_test",
+            },
+            metrics=DETECTION_METRICS,
+            validation="target val",
+        ),
+        _detection("voc2watercolor", "watercolor", "VOC→Watercolor2k", "voc6_2007_test"),
+        _detection("voc2comic", "comic", "VOC→Comic2k", "voc6_2007_test"),
+        _detection("voc2clipart", "clipart", "VOC→Clipart1k", "voc20_2007_test"),
+    )
+}
+
+
+def get_benchmark(name: str) -> Benchmark:
+    """Look a benchmark up.
+
+    Raises:
+        UserError: if there is none of that name.
+    """
+    if name not in BENCHMARKS:
+        raise UserError(f"--benchmark: {name!r} is none of {', '.join(BENCHMARKS)}")
+    return BENCHMARKS[name]

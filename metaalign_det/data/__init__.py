@@ -1,0 +1,40 @@
+"""Domains in: data sets by name, mappers, and the loader of several streams.
+
+Importing this package registers the data sets it knows by name; nothing is read from disk.
+"""
+
+from __future__ import annotations
+
+from detectron2.config import CfgNode
+
+from .checks import DomainSummary, check_data
+from .datasets.builtin import register_builtin
+from .loader import AdaptationLoader, Stream, build_adaptation_train_loader, build_test_loader
+from .mapper import SourceMapper, TargetMapper
+from .registration import VocDomain, register_from_config, register_voc_domain
+
+__all__ = [
+    "AdaptationLoader",
+    "DomainSummary",
+    "SourceMapper",
+    "Stream",
+    "TargetMapper",
+    "VocDomain",
+    "build_adaptation_train_loader",
+    "build_test_loader",
+    "check_data",
+    "register_all",
+    "register_builtin",
+    "register_from_config",
+    "register_voc_domain",
+]
+
+
+def register_all(cfg: CfgNode | None = None) -> None:
+    """Register the data sets known by name and those of ``cfg.DATASETS.REGISTER``; idempotent."""
+    register_builtin()
+    if cfg is not None:
+        register_from_config(cfg)
+
+
+register_builtin()

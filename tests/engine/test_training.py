@@ -1,0 +1,247 @@
+"""Whole trainings from a config: interruption, command line, several processes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from metaalign_det.data import register_all
+from metaalign_det.engine.run import main_cli
+from metaalign_det.engine.trainer import AdaptationTrainer
+from metaalign_det.errors import UserError
+from tests.data.trees import make_tiny_voc
+from tests.processes import run
+from tests.tiny import tiny_cfg
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def datasets(tmp_path_factory):
+    return make_tiny_voc(tmp_path_factory.mktemp("datasets"))
+
+
+@pytest.fixture(autouse=True)
+def _datasets(datasets, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(datasets))
+
+
+def training_cfg(output, *opts):
+    cfg = tiny_cfg(
+        "DATASETS.TRAIN", ("voc6_2007_trainval", "voc6_2012_trainval"),
+        "DATASETS.TARGET", ("watercolor_train",),
+        "DATASETS.TEST", (),
+        "MODEL.ROI_HEADS.NUM_CLASSES", 6,
+        "INPUT.MIN_SIZE_TRAIN", (64, 80), "INPUT.MIN_SIZE_TEST", 64,
+        "SOLVER.IMS_PER_BATCH", 2, "SOLVER.MAX_ITER", 6, "SOLVER.STEPS", (4,),
+        "SOLVER.CHECKPOINT_PERIOD", 1, "SOLVER.WARMUP_ITERS", 2,
+        "SOLVER.DISCRIMINATOR.OPTIMIZER", "ADAM",
+        "DATALOADER.NUM_WORKERS", 0,
+        "METAALIGN.ENABLED", True, "METAALIGN.BETA.LR", 5.0,
+        "OUTPUT_DIR", str(output), *opts,
+    )  # fmt: skip
+    register_all(cfg)
+    return cfg
+
+
+class Interruption(Exception):
+    pass
+
+
+def train(cfg, resume=False, stop_at=None):
+    trainer = AdaptationTrainer(cfg)
+    trainer.resume_or_load(resume=resume)
+    if stop_at is not None:
+        step = trainer.run_step
+
+        def interrupted():
+            if trainer.iter == stop_at:
+                raise Interruption
+            step()
+
+        trainer.run_step = interrupted
+    trainer.train()
+    return trainer
+
+
+def everything(trainer):
+    """All that a checkpoint holds, as one flat dict of comparable things."""
+    out = {}
+
+    def walk(prefix, value):
+        if isinstance(value, dict):
+            for k, v in value.items():
+                walk(f"{prefix}/{k}", v)
+        elif isinstance(value, list | tuple):
+            for i, v in enumerate(value):
+                walk(f"{prefix}/{i}", v)
+        else:
+            out[prefix] = value
+
+    walk("model", trainer.model.state_dict())
+    walk("trainer", trainer.state_dict())
+    return out
+
+
+@pytest.mark.parametrize(
+    "opts, seed",
+    [
+        ((), 3),
+        ((), -1),
+        (("METAALIGN.ENABLED", False), 3),
+        (("METAALIGN.ORDER", "exact", "METAALIGN.HVP", "recompute", "METAALIGN.ROLE", "task"), 3),
+    ],
+    ids=["first-alternate", "unseeded", "plain", "exact-recompute-task"],
+)
+def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path, opts, seed):
+    cfg = training_cfg(tmp_path / "a", "MODEL.RESNETS.NORM", "BN", "SEED", seed, *opts)
+    torch.manual_seed(1)
+    with pytest.raises(Interruption):
+        train(cfg, stop_at=3)
+    torch.manual_seed(77)  # whatever happens between
+    torch.rand(5)
+    resumed = everything(train(cfg, resume=True))
+    drawn = resumed["trainer/_trainer/seed"]
+    whole_cfg = training_cfg(tmp_path / "b", "MODEL.RESNETS.NORM", "BN", "SEED", drawn, *opts)
+    torch.manual_seed(1)
+    whole = everything(train(whole_cfg))
+    assert resumed.keys() == whole.keys()
+    for key, value in whole.items():
+        same = torch.equal(value, resumed[key]) if torch.is_tensor(value) else value == resumed[key]
+        assert same, key
+
+
+def test_resuming_a_finished_run_trains_no_further(tmp_path):
+    cfg = training_cfg(tmp_path, "SOLVER.MAX_ITER", 2)
+    first = everything(train(cfg))
+    again = everything(train(cfg, resume=True))
+    assert torch.equal(
+        first["model/backbone.res3.0.conv1.weight"], again["model/backbone.res3.0.conv1.weight"]
+    )
+
+
+def test_resuming_without_a_checkpoint_is_named(tmp_path):
+    with pytest.raises(UserError, match="--resume: there is no checkpoint in"):
+        train(training_cfg(tmp_path / "nothing"), resume=True)
+
+
+def test_batches_that_cannot_be_split_are_named(tmp_path):
+    with pytest.raises(UserError, match="SOLVER.ACCUMULATION_STEPS = 3"):
+        AdaptationTrainer(training_cfg(tmp_path, "SOLVER.ACCUMULATION_STEPS", 3))
+
+
+# ---- the command line -----------------------------------------------------------------------
+
+TINY = (
+    "SOLVER.MAX_ITER", "3", "MODEL.WEIGHTS", "", "INPUT.MIN_SIZE_TRAIN", "(64,)",
+    "INPUT.MIN_SIZE_TEST", "64", "MODEL.DEVICE", "cpu",
+    "DATASETS.TRAIN", "('voc6_2007_trainval',)", "DATASETS.TARGET", "('watercolor_train',)",
+    "DATASETS.TEST", "('watercolor_test','voc6_2007_test')", "METAALIGN.TELEMETRY_PERIOD", "1",
+)  # fmt: skip
+CONFIG = str(ROOT / "configs" / "mini" / "swda_meta.yaml")
+
+
+def command(*args, **env):
+    return subprocess.run(
+        [sys.executable, str(ROOT / "tools" / "train_net.py"), *args],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **env},
+    )
+
+
+@pytest.mark.usefixtures("fresh_loggers")
+def test_train_and_evaluate_from_the_command_line(tmp_path):
+    out = tmp_path / "run"
+    opts = (*TINY, "OUTPUT_DIR", str(out))
+    done = command("--config-file", CONFIG, *opts)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "DeprecationWarning" not in done.stderr + done.stdout
+    assert "Warning: " not in done.stderr + done.stdout, "third-party warnings reach the user"
+    rows = [json.loads(line) for line in (out / "metrics.json").read_text().splitlines()]
+    recorded = {k: v for row in rows for k, v in row.items()}
+    assert {"lookahead/cosine/res3", "da/local_acc_target", "loss_cls"} <= set(recorded)
+    score = recorded["watercolor_test/voc/AP50_11pt"]
+    assert (out / "model_final.pth").is_file()
+    weights = str(out / "model_final.pth")
+    assert main_cli(["--config-file", CONFIG, "--eval-only", *opts, "MODEL.WEIGHTS", weights]) == 0
+    report = json.loads(next(out.glob("inference/watercolor_test/voc_*.json")).read_text())
+    assert score == pytest.approx(report["results"]["AP50_11pt"], nan_ok=True)
+
+
+@pytest.fixture
+def fresh_loggers():
+    """Detectron2 keeps its handlers, and with them a test's captured streams, for ever."""
+    from detectron2.utils.logger import setup_logger
+
+    names = ("detectron2", "fvcore", "metaalign_det")
+    before = {n: list(logging.getLogger(n).handlers) for n in names}
+    setup_logger.cache_clear()
+    yield
+    setup_logger.cache_clear()
+    for n in names:
+        logging.getLogger(n).handlers = before[n]
+        logging.getLogger(n).propagate = True
+
+
+@pytest.mark.usefixtures("fresh_loggers")
+@pytest.mark.parametrize(
+    "args, message",
+    [
+        (["--config-file", "nowhere.yaml"], "--config-file: there is no file 'nowhere.yaml'"),
+        (["--config-file", CONFIG, "SOLVER.MAX_ITR", "3"], "SOLVER.MAX_ITR"),
+        (["--config-file", CONFIG, *TINY, "METAALIGN.ROLE", "both"], "METAALIGN.ROLE 'both'"),
+        (["--config-file", CONFIG, *TINY, "MODEL.WEIGHTS", "no/such.pth"], "no/such.pth"),
+        (
+            ["--config-file", CONFIG, *TINY, "DATASETS.TARGET", "('clipart_train',)"],
+            "clipart",
+        ),
+    ],
+    ids=["config", "key", "role", "weights", "data"],
+)
+def test_a_users_mistake_is_one_sentence_without_a_traceback(tmp_path, capsys, args, message):
+    opts = ["OUTPUT_DIR", str(tmp_path)] if "nowhere.yaml" not in args else []
+    assert main_cli([*args, *opts]) == 2
+    stderr = capsys.readouterr().err
+    assert message in stderr
+    assert "Traceback" not in stderr
+
+
+# ---- several processes ----------------------------------------------------------------------
+
+
+def train_in_one_of_two(rank, datasets, output):
+    os.environ["DETECTRON2_DATASETS"] = datasets
+    ends = []
+    for order in ("first", "exact"):
+        cfg = training_cfg(f"{output}/{order}", "SOLVER.MAX_ITER", 2, "METAALIGN.ORDER", order)
+        torch.manual_seed(rank)  # processes start from different weights and must not stay so
+        trainer = train(cfg)
+        # BatchNorm statistics are each process's own, as in any Detectron2 training.
+        params = {k: v.detach().numpy() for k, v in trainer.model.named_parameters()}
+        ends.append((params, trainer._hooks[0].weights.values()))
+    return ends
+
+
+def test_two_processes_end_with_the_same_weights_and_beta(tmp_path, datasets):
+    args = (str(datasets), str(tmp_path / "out"))
+    results = run(train_in_one_of_two, *args, store=tmp_path / "store", timeout=120)
+    assert [r[1] for r in results] == ["ok", "ok"], results
+    for (params_a, beta_a), (params_b, beta_b) in zip(results[0][2], results[1][2]):
+        assert beta_a == beta_b != [1.0, 1.0, 1.0]
+        assert all((params_a[k] == params_b[k]).all() for k in params_a)
+
+
+def test_launch_with_two_processes_from_the_command_line(tmp_path):
+    opts = (*TINY, "OUTPUT_DIR", str(tmp_path), "SOLVER.MAX_ITER", "2")
+    done = command("--config-file", CONFIG, "--num-gpus", "2", "--dist-url", "auto", *opts)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (tmp_path / "model_final.pth").is_file()
