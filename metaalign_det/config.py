@@ -33,7 +33,7 @@ def _add_data(cfg: CN) -> None:
     # Data sets of yours to register before training, a list of mappings with the keys
     # NAME, FORMAT (voc | folder | image_list), ROOT, for voc SPLIT, for image_list LIST_FILE;
     # optionally CLASSES (list, default: read from the data), EXPECTED (number of images) and the
-    # other arguments of the format's register function in capitals (LABELLED). See docs/data.md.
+    # other arguments of the format's register function in capitals (LABELLED). See datasets/README.md.
     cfg.DATASETS.REGISTER = []
     # Classification: draw every class of the labelled source equally often.
     cfg.DATALOADER.BALANCED_SOURCE = False
@@ -220,5 +220,8 @@ def _add_solver(cfg: CN) -> None:
 
 
 def _add_test(cfg: CN) -> None:
+    # Images per batch and process in evaluation. Above 1, images of different sizes are padded to
+    # the largest, which changes features near their borders.
+    cfg.TEST.BATCH_SIZE = 1
     # Re-estimate BatchNorm statistics on this many target batches before evaluation; 0 = off.
     cfg.TEST.ADAPTIVE_BN = 0

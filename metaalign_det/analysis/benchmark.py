@@ -264,7 +264,8 @@ def measure_time(
                 cpu[arm].append(seconds[0])
                 wall[arm].append(seconds[1])
         for name, work in {**bench.forwards(), "telemetry": telemetry}.items():
-            seconds = clock.time(work)
+            with EventStorage(r):
+                seconds = clock.time(work)
             if r >= discard:
                 parts.setdefault(name, []).append(seconds[which])
         progress(r + 1, rounds + discard)

@@ -19,9 +19,6 @@ from .stream import ImageLoader, MappedImages, Mapper, Stream
 
 logger = logging.getLogger(__name__)
 
-# After resizing and cropping all images have one size and can share a batch in evaluation.
-_CLASSIFICATION_TEST_BATCH = 32
-
 
 class AdaptationLoader:
     """Iterates over ``{"source": list[dict], "target": list[dict]}`` without end.
@@ -167,16 +164,14 @@ def build_test_loader(cfg: CfgNode, name: str) -> DataLoader:
     kind = domain_kind([name])
     dicts = load_labelled(name)
     mapper = default_mapper(cfg, kind, is_train=False)
-    batch_size = 1
-    if kind == "classification":
-        options = cfg.INPUT.CLASSIFICATION
-        batch_size = _CLASSIFICATION_TEST_BATCH if options.RESIZE or options.CROP else 1
+    if cfg.TEST.BATCH_SIZE < 1:
+        raise UserError(f"TEST.BATCH_SIZE must be at least 1, got {cfg.TEST.BATCH_SIZE}")
     return ImageLoader(
         MappedImages(dicts, mapper),
         cfg.DATALOADER.NUM_WORKERS,
         pin_memory=False,
         sampler=InferenceSampler(len(dicts)),
-        batch_size=batch_size,
+        batch_size=cfg.TEST.BATCH_SIZE,
     )
 
 

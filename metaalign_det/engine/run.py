@@ -15,6 +15,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode, get_cfg
 from detectron2.engine import default_argument_parser, default_setup, launch
 from detectron2.utils import comm
+from torch.multiprocessing import ProcessRaisedException
 
 from ..config import add_metaalign_config
 from ..data import check_data, register_all
@@ -120,6 +121,12 @@ def main_cli(argv: Sequence[str] | None = None) -> int:
             )
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
+        return 2
+    except ProcessRaisedException as error:  # from one of several launched processes
+        _, found, message = str(error).rpartition("UserError: ")
+        if not found:
+            raise
+        sys.stderr.write(f"error: {message.strip()}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; continue with --resume\n")

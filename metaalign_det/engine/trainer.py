@@ -22,6 +22,7 @@ from ..evaluation.classification import ClassificationEvaluator
 from ..evaluation.voc import VOCDomainEvaluator
 from .checkpoint import load_weights
 from .hooks import MetaAlignHook
+from .interrupt import SaveOnInterrupt
 from .loop import AdaptationLoop, Batch, broadcast_model
 from .optimizers import build_optimizer
 from .scaler import LossScaler
@@ -107,7 +108,7 @@ class AdaptationTrainer(DefaultTrainer):
         hooks = super().build_hooks()
         if self.cfg.METAALIGN.ENABLED:
             hooks.insert(0, MetaAlignHook(self.cfg, self.model))
-        return hooks
+        return [*hooks, SaveOnInterrupt(self.checkpointer)]
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model):
@@ -146,11 +147,13 @@ class AdaptationTrainer(DefaultTrainer):
         context = nullcontext()
         if cfg.TEST.ADAPTIVE_BN:
             if not cfg.DATASETS.TARGET:
-                raise UserError("TEST.ADAPTIVE_BN needs target images: name them in DATASETS.TARGET")
+                raise UserError(
+                    "TEST.ADAPTIVE_BN needs target images: name them in DATASETS.TARGET"
+                )
             loader = build_adaptation_train_loader(cfg, seed=max(cfg.SEED, 0))
-            images = (batch["target"] for batch in loader)
+            images = loader.target.batches(0)
             context = adapted_batchnorm(
-                model, images, cfg.TEST.ADAPTIVE_BN, lambda batch: model.backbone_features(batch)
+                model, images, cfg.TEST.ADAPTIVE_BN, model.backbone_features
             )
         with context:
             return super().test(cfg, model, evaluators)

@@ -73,16 +73,16 @@ def frozen_batch_statistics(module: nn.Module) -> Iterator[None]:
 
 
 class RandomState:
-    """The state of torch's generators (CPU, and CUDA where initialised) at one moment."""
+    """The state of torch's generators (CPU, and this process's CUDA device) at one moment."""
 
     def __init__(self) -> None:
         self._cpu = torch.get_rng_state()
-        self._cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+        self._cuda = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
 
     def restore(self) -> None:
         torch.set_rng_state(self._cpu)
         if self._cuda is not None:
-            torch.cuda.set_rng_state_all(self._cuda)
+            torch.cuda.set_rng_state(self._cuda)
 
     @contextmanager
     def replayed(self) -> Iterator[None]:

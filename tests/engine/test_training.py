@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -116,6 +117,29 @@ def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path, opts
     for key, value in whole.items():
         same = torch.equal(value, resumed[key]) if torch.is_tensor(value) else value == resumed[key]
         assert same, key
+
+
+def test_an_interrupted_training_saves_the_step_it_was_in_and_continues_from_it(tmp_path):
+    cfg = training_cfg(tmp_path / "a", "SOLVER.CHECKPOINT_PERIOD", 100)
+    torch.manual_seed(1)
+    trainer = AdaptationTrainer(cfg)
+    trainer.resume_or_load(resume=False)
+    step = trainer.run_step
+
+    def with_a_signal():
+        if trainer.iter == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        step()
+
+    trainer.run_step = with_a_signal
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    resumed = train(cfg, resume=True)
+    assert resumed.start_iter == 3
+    torch.manual_seed(1)
+    whole = train(training_cfg(tmp_path / "b", "SOLVER.CHECKPOINT_PERIOD", 100))
+    for (name, a), b in zip(resumed.model.state_dict().items(), whole.model.state_dict().values()):
+        assert torch.equal(a, b), name
 
 
 def test_resuming_a_finished_run_trains_no_further(tmp_path):

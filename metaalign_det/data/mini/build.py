@@ -51,7 +51,8 @@ def ensure_mini_voc2watercolor(
         target_sprites: designers of the watercolour domain's sprites, of "twemoji" and "openmoji".
         sizes: number of images by data set name (see ``mini_splits``) where not the default.
         progress: show a progress bar.
-        workers: processes that draw. With more than 1 the calling script must be guarded by ``if __name__ == "__main__"``.
+        workers: processes that draw. With more than 1 the calling script must be guarded by
+            ``if __name__ == "__main__"``.
 
     Returns:
         ``<root>/mini_voc2watercolor``, with the VOC trees ``photo``, ``watercolor`` and ``mixed``,

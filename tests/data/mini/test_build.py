@@ -88,6 +88,7 @@ def test_the_manifest_says_what_it_was_made_from(generated):
 
 def test_two_workers_write_the_same_bytes_as_one(generated, tmp_path, monkeypatch):
     monkeypatch.setattr(build, "_CHUNK", 1)  # so that one split is shared between them
+    monkeypatch.setattr(build.multiprocessing, "get_context", lambda method: FORK)
     again = ensure(tmp_path, workers=2)
     assert contents(again) == contents(generated / build.FOLDER)
 

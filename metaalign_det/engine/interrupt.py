@@ -1,0 +1,56 @@
+"""Stopping a training on request without losing a step of it."""
+
+from __future__ import annotations
+
+import logging
+import signal
+
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.engine import HookBase
+from detectron2.utils import comm
+
+logger = logging.getLogger(__name__)
+
+
+class SaveOnInterrupt(HookBase):
+    """On the first Ctrl-C or SIGTERM, finish the step, save a checkpoint and end the training.
+
+    ``--resume`` then continues as if nothing had happened. A second signal ends it at once. To be
+    registered last, so that the state it saves is that of a finished iteration.
+
+    Args:
+        checkpointer: of the trainer; the main process saves.
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self, checkpointer: DetectionCheckpointer) -> None:
+        self.checkpointer = checkpointer
+        self._asked = False
+        self._before: dict[int, object] = {}
+
+    def before_train(self) -> None:
+        self._asked = False
+        try:
+            self._before = {s: signal.signal(s, self._ask) for s in self.SIGNALS}
+        except ValueError:  # not in the main thread: whoever runs us there handles signals
+            self._before = {}
+
+    def after_train(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def after_step(self) -> None:
+        if not self._asked:
+            return
+        iteration = self.trainer.iter
+        if comm.is_main_process():
+            self.checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
+            logger.info("stopped after iteration %d; continue with --resume", iteration)
+        raise KeyboardInterrupt
+
+    def _ask(self, number: int, frame: object) -> None:
+        for signal_number, handler in self._before.items():
+            signal.signal(signal_number, handler)
+        self._asked = True

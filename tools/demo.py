@@ -1,0 +1,139 @@
+#!/usr/bin/env python
+"""Adapt a detector from photographs to watercolours, on the embedded miniature, in minutes.
+
+tools/demo.py                     # all of it into output/demo; again: shows what is there
+tools/demo.py --output /tmp/demo --jobs 1 -- SOLVER.MAX_ITER 50
+
+Trains the source detector once, then from it source-only, SW-DA and SW-DA with MetaAlign; scores
+each on the target's and the source's test images; writes a table, training curves and a picture.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from sweep import ProgressLine  # noqa: E402
+
+from metaalign_det.analysis import demo as demos  # noqa: E402
+from metaalign_det.analysis.sweep_runs import Run, read_scores  # noqa: E402
+from metaalign_det.data.mini import ensure_mini_voc2watercolor  # noqa: E402
+from metaalign_det.errors import UserError  # noqa: E402
+
+CONFIGS = ROOT / "configs" / "mini"
+TRAIN = ROOT / "tools" / "train_net.py"
+TARGET, SOURCE = "mini_watercolor_test", "mini_photo_test"
+ADAPTIVE_BN_BATCHES = 50
+
+
+def arguments(description: str, output: str) -> tuple[argparse.Namespace, list[str]]:
+    """The arguments that all demonstrations share, and KEY VALUE pairs behind ``--``."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--output", type=Path, default=Path(output), metavar="FOLDER")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time (default: 2)")
+    argv = sys.argv[1:]
+    cut = argv.index("--") if "--" in argv else len(argv)
+    return parser.parse_args(argv[:cut]), argv[cut + 1 :]
+
+
+def finish(main: Callable[[], None]) -> int:
+    """Run ``main``; the exit code, and one sentence for what went wrong."""
+    started = time.monotonic()
+    try:
+        main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues where it stopped", file=sys.stderr)
+        return 130
+    print(f"took {time.monotonic() - started:.0f} s")
+    return 0
+
+
+def adaptive_bn_scores(pretraining: Run, overrides: Sequence[str]) -> dict:
+    """Scores of the source detector under BatchNorm statistics of target images, no training."""
+    folder = pretraining.folder / "adaptive_bn"
+    opts = [
+        *pretraining.overrides,
+        *overrides,
+        "DATASETS.TARGET", "('mini_watercolor_train',)",
+        "TEST.ADAPTIVE_BN", str(ADAPTIVE_BN_BATCHES),
+        "MODEL.WEIGHTS", str(pretraining.weights),
+        "OUTPUT_DIR", str(folder),
+    ]  # fmt: skip
+    command = [sys.executable, str(TRAIN), "--config-file", str(pretraining.config), "--eval-only"]
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "log.txt").open("w", encoding="utf-8") as log:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        code = subprocess.run([*command, *opts], stdout=log, stderr=log, env=environment).returncode
+    if code:
+        raise UserError(f"evaluation under target statistics failed; see {folder / 'log.txt'}")
+    return {name: demos.read_voc_results(folder, name) for name in (TARGET, SOURCE)}
+
+
+def main() -> None:
+    args, overrides = arguments(__doc__, "output/demo")
+    print("1/4  data: Mini VOC->Watercolor")
+    ensure_mini_voc2watercolor()
+    demo = demos.Demo(
+        title="Mini VOC→Watercolor, AP50 in percent",
+        configs={
+            "source only": CONFIGS / "source.yaml",
+            "SW-DA": CONFIGS / "swda.yaml",
+            "SW-DA + MetaAlign": CONFIGS / "swda_meta.yaml",
+        },
+        columns={
+            "target, 11-point": (TARGET, "voc/AP50_11pt"),
+            "target, area": (TARGET, "voc/AP50_area"),
+            "source, 11-point": (SOURCE, "voc/AP50_11pt"),
+        },
+        seed=args.seed,
+        output=args.output,
+        pretrain=CONFIGS / "pretrain.yaml",
+        overrides=tuple(overrides),
+    )
+    print("2/4  training: the source detector, then three adaptations of it")
+    line = ProgressLine()
+    try:
+        runs = demos.run_demo(demo, TRAIN, args.jobs, line)
+    finally:
+        line.clear()
+    print("3/4  baseline: the source detector under BatchNorm statistics of the target")
+    first = next(iter(runs.values())).pretrain
+    rows = [
+        demos.row_of("source detector", read_scores(first) or {}, demo),
+        demos.row_of("the same, adaptive BN", adaptive_bn_scores(first, ()), demo),
+        *demos.rows_of(demo, runs),
+    ]
+    print("4/4  table and pictures")
+    command = shlex.join(["tools/demo.py", *sys.argv[1:]])
+    notes = [
+        f"Seed {args.seed}. The source detector is trained on photographs alone; the others go on "
+        "from it for the same number of steps. One seed of a miniature: see docs/results-mini.md "
+        "for means over seeds."
+    ]
+    table = demos.write_table(demo, rows, notes, command)
+    demos.draw_curves(demo, runs)
+    folders = {"before": first.folder, **{k: r.folder for k, r in runs.items()}}
+    demos.draw_detection_grid(folders, TARGET, args.output / "detections.png")
+    print(f"\n{table}\n")
+    print(f"table       {args.output}/table.md, table.json")
+    print(f"curves      {args.output}/curves.png")
+    print(f"detections  {args.output}/detections.png")
+
+
+if __name__ == "__main__":
+    sys.exit(finish(main))
