@@ -9,6 +9,7 @@ from detectron2.utils.file_io import PathManager
 from fvcore.common.checkpoint import Checkpointer
 
 from ..errors import UserError
+from ..modeling.backbone.random_start import temper_random_weights
 from ..modeling.weights import is_torchvision_checkpoint, load_pretrained
 
 
@@ -52,10 +53,14 @@ def load_weights(checkpointer: Checkpointer, path: str) -> None:
 
     Args:
         checkpointer: a ``DetectionCheckpointer``.
-        path: as ``MODEL.WEIGHTS``; "" loads nothing.
+        path: as ``MODEL.WEIGHTS``; "" loads nothing, and makes random weights under FrozenBN
+            trainable.
     """
     local = check_weights(path)
-    if local and is_torchvision_checkpoint(local):
+    if not local:
+        temper_random_weights(checkpointer.model)
+        return
+    if is_torchvision_checkpoint(local):
         load_pretrained(checkpointer.model, local)
         return
     checkpointer.resume_or_load(path, resume=False)

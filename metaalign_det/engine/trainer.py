@@ -147,9 +147,7 @@ class AdaptationTrainer(DefaultTrainer):
         context = nullcontext()
         if cfg.TEST.ADAPTIVE_BN:
             if not cfg.DATASETS.TARGET:
-                raise UserError(
-                    "TEST.ADAPTIVE_BN needs target images: name them in DATASETS.TARGET"
-                )
+                raise UserError("TEST.ADAPTIVE_BN needs images: name some in DATASETS.TARGET")
             loader = build_adaptation_train_loader(cfg, seed=max(cfg.SEED, 0))
             images = loader.target.batches(0)
             context = adapted_batchnorm(

@@ -1,4 +1,4 @@
-"""ImageNet weights of torchvision's ResNets for Detectron2's ResNets.
+"""ImageNet weights of torchvision's ResNets and VGG16 for Detectron2's ResNets and our VGG16.
 
 Detectron2's own ``.pkl`` files need nothing of this: its checkpointer loads them. They expect BGR
 images with the ImageNet mean and standard deviation 1; torchvision's expect RGB images scaled by
@@ -19,9 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from detectron2.modeling.backbone.resnet import BottleneckBlock
 from torch import Tensor, nn
 
 from ..errors import UserError
+from .backbone.vgg import convert_torchvision_vgg16, is_torchvision_vgg16
 
 logger = logging.getLogger(__name__)
 
@@ -49,11 +51,12 @@ def is_torchvision_resnet(state_dict: Mapping[str, object]) -> bool:
 
 
 def is_torchvision_checkpoint(path: str | Path) -> bool:
-    """Whether the file is a ``.pth`` or ``.pt`` that holds a torchvision ResNet."""
+    """Whether the file is a ``.pth`` or ``.pt`` that holds a torchvision ResNet or VGG16."""
     path = Path(path)
     if path.suffix not in (".pth", ".pt") or not path.is_file():
         return False
-    return is_torchvision_resnet(_read(path))
+    state_dict = _read(path)
+    return is_torchvision_resnet(state_dict) or is_torchvision_vgg16(state_dict)
 
 
 def convert_torchvision_resnet(
@@ -86,10 +89,11 @@ def convert_torchvision_resnet(
 
 
 def load_pretrained(model: nn.Module, path: str | Path) -> LoadReport:
-    """Load a torchvision ResNet checkpoint into ``model.backbone`` and log what happened.
+    """Load a torchvision checkpoint into ``model.backbone`` and log what happened.
 
     Args:
-        model: its ``backbone`` is a Detectron2 ResNet.
+        model: its ``backbone`` is a Detectron2 ResNet, or our VGG16 (whose fully connected layers
+            go into the box head).
         path: a ``.pth`` file, a plain state dict or one under "state_dict" or "model".
 
     Raises:
@@ -98,18 +102,21 @@ def load_pretrained(model: nn.Module, path: str | Path) -> LoadReport:
     """
     path = Path(path)
     state_dict = _read(path)
-    if not is_torchvision_resnet(state_dict):
-        raise UserError(f"{path} does not hold the weights of a torchvision ResNet")
+    if is_torchvision_vgg16(state_dict):
+        converted, depth = convert_torchvision_vgg16(state_dict), "MODEL.BACKBONE.NAME"
+    elif is_torchvision_resnet(state_dict):
+        converted, depth = convert_torchvision_resnet(state_dict), "MODEL.RESNETS.DEPTH"
+    else:
+        raise UserError(f"{path} does not hold the weights of a torchvision ResNet or VGG16")
     _check_model(model, path)
 
-    converted = convert_torchvision_resnet(state_dict)
     own = model.state_dict()
     fitting = {k: v for k, v in converted.items() if k in own}
     for name, value in fitting.items():
         if value.shape != own[name].shape:
             raise UserError(
                 f"{path} does not fit the backbone: {name} has shape {tuple(value.shape)} in the "
-                f"file and {tuple(own[name].shape)} in the model; check MODEL.RESNETS.DEPTH"
+                f"file and {tuple(own[name].shape)} in the model; check {depth}"
             )
     missing = tuple(k for k in own if k.startswith("backbone.") and k not in fitting)
     # Without its convolutions a pretrained network is worthless; norms may well differ.
@@ -117,12 +124,12 @@ def load_pretrained(model: nn.Module, path: str | Path) -> LoadReport:
     if weights:
         raise UserError(
             f"{path} has no weights for {weights[0]} and {len(weights) - 1} other convolutions of "
-            "the backbone; check MODEL.RESNETS.DEPTH"
+            f"the backbone; check {depth}"
         )
     model.load_state_dict(fitting, strict=False)
     report = LoadReport(
         loaded=tuple(fitting),
-        skipped=tuple(k for k in state_dict if k.startswith("fc."))
+        skipped=tuple(k for k in state_dict if k.startswith(("fc.", "classifier.6.")))
         + tuple(k for k in converted if k not in own),
         missing=missing,
     )
@@ -170,8 +177,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 def _check_model(model: nn.Module, path: Path) -> None:
     """Raise where the weights would run but mean something else; warn where they might."""
     for name, module in model.backbone.named_modules():
-        conv1, conv3 = getattr(module, "conv1", None), getattr(module, "conv3", None)
-        if conv3 is not None and conv1.stride != (1, 1):
+        if isinstance(module, BottleneckBlock) and module.conv1.stride != (1, 1):
             raise UserError(
                 f"{path} comes from torchvision, which strides in the 3x3 convolution, but "
                 f"backbone.{name} strides in the 1x1 one: set MODEL.RESNETS.STRIDE_IN_1X1 False"

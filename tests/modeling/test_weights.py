@@ -14,6 +14,7 @@ from metaalign_det.modeling.weights import (
     load_pretrained,
 )
 
+from ..test_configs import CONFIGS, load
 from .test_da_classifier import config, images
 
 
@@ -117,3 +118,23 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
     saved(50, path)
     with pytest.raises(UserError, match="set MODEL.RESNETS.STRIDE_IN_1X1 False"):
         load_pretrained(resnet_model(50, "MODEL.RESNETS.STRIDE_IN_1X1", True), path)
+
+
+def test_torchvision_vgg16_weights_go_into_backbone_and_box_head(tmp_path):
+    from detectron2.modeling import build_model
+
+    with torch.device("meta"):
+        shapes = torchvision.models.vgg16().state_dict()
+    state = {k: torch.tensor(i / 100).expand(v.shape) for i, (k, v) in enumerate(shapes.items())}
+    path = tmp_path / "vgg16.pth"
+    torch.save(state, path)
+    cfg = load(CONFIGS / "voc2watercolor_swda_vgg16.yaml")
+    cfg.MODEL.DEVICE = "cpu"
+    model = build_model(cfg)
+    assert is_torchvision_checkpoint(path)
+    report = load_pretrained(model, path)
+    own = model.state_dict()
+    fc7 = next(v for k, v in own.items() if k.endswith("fc7.weight"))
+    assert torch.equal(fc7, state["classifier.3.weight"])
+    assert set(report.skipped) == {"classifier.6.weight", "classifier.6.bias"}
+    assert not report.missing

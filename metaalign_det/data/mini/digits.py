@@ -128,7 +128,7 @@ def ensure_mini_digits(
             ``./datasets``.
         seed: another seed is another data set, which replaces this one.
         sizes: images per split, for those that shall differ from :data:`SIZES`.
-        progress: log before and after generating it, which takes some seconds.
+        progress: log a line per split while generating, which takes about half a minute.
 
     Returns:
         Path: ``<root>/mini_digits``, with ``<split>/<class>/<index>.png`` and ``manifest.json``.
@@ -152,17 +152,15 @@ def ensure_mini_digits(
     }
 
     def write(folder: Path) -> None:
-        if progress:
-            _logger.info("generating Mini Digits (%d images) ...", sum(sizes.values()))
         for split, size in sizes.items():
+            if progress:
+                _logger.info("Mini Digits: drawing %d images of %s ...", size, split)
             for name in CLASSES:
                 (folder / split / name).mkdir(parents=True)
             for index in range(size):
                 image, label = draw_image(split, index, seed=seed, style=style)
                 file = folder / split / CLASSES[label] / f"{index:05d}.png"
                 Image.fromarray(image).save(file, compress_level=1)
-        if progress:
-            _logger.info("Mini Digits is complete")
 
     return build_once(root / _FOLDER, manifest, write)
 
