@@ -150,6 +150,8 @@ def _add_classification(cfg: CN) -> None:
     cfg.MODEL.DIGITS_NET.FC_DIM = 128
     # Norm after each layer: "" or a name that detectron2.layers.get_norm knows ("BN", "GN"...).
     cfg.MODEL.DIGITS_NET.NORM = ""
+    # Stride of the first convolution, >= 1.
+    cfg.MODEL.DIGITS_NET.STRIDE = 1
 
 
 def _add_lookahead(cfg: CN) -> None:

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 LOG_FILE = "sweep.log"
 _LOCK_FILE = "sweep.lock"
-_GRACE_SECONDS = 10.0  # between asking a process to end and ending it
+_GRACE_SECONDS = 30.0  # for a run to finish its step and save, between asking it and ending it
 # Libraries that would otherwise start a thread per core, in every run.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _ERROR = re.compile(r"^(error:|[\w.]*(Error|Exception|Interrupt)\b)")
@@ -222,19 +222,22 @@ class Sweep:
         )
 
     def _end_processes(self) -> None:
+        """Ask all to save and end; end what has not, after a while or at a second Ctrl-C."""
         for worker in self._active:
-            with suppress(ProcessLookupError):
-                os.killpg(worker.process.pid, signal.SIGTERM)
+            # It alone: without its data loaders it could not finish the step and save.
+            worker.process.terminate()
         deadline = time.monotonic() + _GRACE_SECONDS
-        for worker in self._active:
-            try:
-                worker.process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                with suppress(ProcessLookupError):
+        try:
+            for worker in self._active:
+                with suppress(subprocess.TimeoutExpired):
+                    worker.process.wait(max(0.0, deadline - time.monotonic()))
+        finally:
+            for worker in self._active:
+                with suppress(ProcessLookupError):  # nothing is left of its group
                     os.killpg(worker.process.pid, signal.SIGKILL)
                 worker.process.wait()
-            worker.lock.close()
-        self._active.clear()
+                worker.lock.close()
+            self._active.clear()
 
 
 def _with_pretraining(runs: Sequence[Run]) -> list[Run]:
@@ -261,4 +264,4 @@ def _last_error(log: Path, start: int) -> str:
         text = file.read().decode("utf-8", errors="replace")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if _ERROR.match(line)]
-    return (errors or lines or ["it said nothing"])[-1]
+    return (errors or lines or ["it said nothing"])[-1].removeprefix("error: ")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -21,6 +22,8 @@ from ..config import add_metaalign_config
 from ..errors import UserError
 from .benchmarks import Benchmark, Task
 from .sweep_runs import Run
+
+logger = logging.getLogger(__name__)
 
 #: Keys that do not change a result: changing one continues a run instead of repeating it.
 WITHOUT_EFFECT = ("OUTPUT_DIR", "SOLVER.CHECKPOINT_PERIOD", "DATALOADER.NUM_WORKERS")
@@ -61,7 +64,7 @@ def plan_runs(
 
     Args:
         benchmark: its tasks are run.
-        configs: one file per method.
+        configs: one file per method; ``Base*.yaml`` are left out.
         seeds: of the runs.
         output: folder of the sweep.
         overrides: ``KEY VALUE`` pairs for all runs.
@@ -105,12 +108,17 @@ def plan_runs(
 def _methods(configs: Sequence[str | Path]) -> dict[str, Path]:
     methods: dict[str, Path] = {}
     for config in map(Path, configs):
+        if config.stem.startswith("Base"):  # as in configs/office_home/*.yaml
+            logger.info("%s is what other configs build on, not a method: left out", config)
+            continue
         if config.stem in methods:
             raise UserError(
                 f"--configs: {methods[config.stem]} and {config} would be two rows of the name "
                 f"{config.stem!r}; rename one, or run them into two folders"
             )
         methods[config.stem] = config
+    if not methods:
+        raise UserError("--configs: no method is left to run")
     return methods
 
 

@@ -10,7 +10,7 @@ from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
 
 from ..errors import UserError
-from .randomness import AUGMENTATION, seeded
+from .randomness import AUGMENTATION, preserved, reseed
 from .sampler import Draw, StreamSampler, aspect_groups
 
 #: Turns a dataset dict into what a model is fed.
@@ -38,14 +38,23 @@ class MappedImages(Dataset):
     def __len__(self) -> int:
         return len(self.dicts)
 
+    def __getitems__(self, items: Sequence[Draw | int]) -> list[dict | _Failure]:
+        """A batch at once: saving the generators for every image would cost more than it draws."""
+        if self.seed is None:
+            return [self._map(index) for index in items]
+        mapped = []
+        with preserved():
+            for index, draw in items:
+                reseed(self.seed[0], AUGMENTATION, self.seed[1], draw)
+                mapped.append(self._map(index))
+        return mapped
+
     def __getitem__(self, item: Draw | int) -> dict | _Failure:
+        return self.__getitems__([item])[0]
+
+    def _map(self, index: int) -> dict | _Failure:
         try:
-            if self.seed is None:
-                return self.mapper(self.dicts[item])
-            index, draw = item
-            seed, stream = self.seed
-            with seeded(seed, AUGMENTATION, stream, draw):
-                return self.mapper(self.dicts[index])
+            return self.mapper(self.dicts[index])
         except UserError as error:
             return _Failure(error)
 

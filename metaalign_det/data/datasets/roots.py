@@ -7,8 +7,8 @@ from pathlib import Path
 
 
 def datasets_root() -> Path:
-    """``$DETECTRON2_DATASETS``, or else ``./datasets``; read anew at each call."""
-    return Path(os.environ.get("DETECTRON2_DATASETS", "datasets")).expanduser()
+    """``$DETECTRON2_DATASETS``, or else ``./datasets``, absolute; read anew at each call."""
+    return Path(os.environ.get("DETECTRON2_DATASETS", "datasets")).expanduser().absolute()
 
 
 def resolve_root(root: str | Path) -> Path:

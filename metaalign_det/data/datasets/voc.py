@@ -148,7 +148,7 @@ def _require(path: Path, root: Path, split: str) -> None:
         f"        Annotations/<id>.xml         where boxes are read\n"
         f"The root of all data sets, DETECTRON2_DATASETS, is {datasets_root().absolute()}; "
         "datasets/README.md says where the public sets come from. Without any data, the "
-        "miniature works at once: --config-file configs/mini/voc2watercolor_swda_meta.yaml"
+        "miniature works at once: --config-file configs/mini/swda_meta.yaml"
     )
 
 
