@@ -6,7 +6,36 @@ would under stock Detectron2.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from detectron2.config import CfgNode as CN
+from detectron2.config import get_cfg
+from yaml import YAMLError
+
+from .errors import UserError
+
+
+def load_cfg(config_file: str | Path = "", opts: Sequence[str] = ()) -> CN:
+    """Detectron2's defaults and ours, a YAML file on top, and ``KEY VALUE`` pairs on top of that.
+
+    Raises:
+        UserError: the file does not exist or cannot be read, a key does not exist, or a value is
+            of the wrong kind.
+    """
+    cfg = get_cfg()
+    add_metaalign_config(cfg)
+    if config_file and not Path(config_file).is_file():
+        raise UserError(f"there is no config file {str(config_file)!r}")
+    try:
+        if config_file:
+            cfg.merge_from_file(str(config_file))
+        cfg.merge_from_list(list(opts))
+    except (KeyError, ValueError, AssertionError, YAMLError) as error:
+        what = f"config {config_file}" if config_file else "config"
+        given = f" with {' '.join(opts)}" if opts else ""
+        raise UserError(f"{what}{given}: {error}") from error
+    return cfg
 
 
 def add_metaalign_config(cfg: CN) -> None:
@@ -33,7 +62,8 @@ def _add_data(cfg: CN) -> None:
     # Data sets of yours to register before training, a list of mappings with the keys
     # NAME, FORMAT (voc | folder | image_list), ROOT, for voc SPLIT, for image_list LIST_FILE;
     # optionally CLASSES (list, default: read from the data), EXPECTED (number of images) and the
-    # other arguments of the format's register function in capitals (LABELLED). See datasets/README.md.
+    # other arguments of the format's register function in capitals (LABELLED). More in
+    # datasets/README.md.
     cfg.DATASETS.REGISTER = []
     # Classification: draw every class of the labelled source equally often.
     cfg.DATALOADER.BALANCED_SOURCE = False

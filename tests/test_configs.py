@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 
 import metaalign_det.modeling  # noqa: F401  (registers)
-from metaalign_det.config import add_metaalign_config
+from metaalign_det.config import load_cfg
 from metaalign_det.engine.hooks import MetaAlignHook
 from metaalign_det.engine.optimizers import build_optimizer
 from metaalign_det.engine.schedules import build_lr_scheduler
@@ -20,16 +19,9 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 FILES = sorted(CONFIGS.rglob("*.yaml"))
 
 
-def load(path):
-    cfg = get_cfg()
-    add_metaalign_config(cfg)
-    cfg.merge_from_file(str(path))
-    return cfg
-
-
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(CONFIGS)))
 def test_it_builds(path):
-    cfg = load(path)
+    cfg = load_cfg(path)
     cfg.MODEL.DEVICE = "meta"  # shapes and names without the seconds that weights take
     with torch.device("meta"):
         model = build_model(cfg)
@@ -56,8 +48,7 @@ def test_a_file_that_stands_on_no_other_says_why(path):
 
 
 def test_everything_this_package_adds_is_off_by_default():
-    cfg = get_cfg()
-    add_metaalign_config(cfg)
+    cfg = load_cfg()
     assert not cfg.METAALIGN.ENABLED and cfg.DATASETS.TARGET == ()
     assert not any(cfg.MODEL.DA[k].ENABLED for k in ("LOCAL", "GLOBAL", "INSTANCE"))
     assert cfg.SOLVER.DISCRIMINATOR.OPTIMIZER == "" and cfg.SOLVER.HEAD_LR_FACTOR == 1.0

@@ -11,14 +11,12 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from detectron2.config import CfgNode, get_cfg
-from yaml import YAMLError
+from detectron2.config import CfgNode
 
-from ..config import add_metaalign_config
+from ..config import load_cfg
 from ..errors import UserError
 from .benchmarks import Benchmark, Task
 from .sweep_runs import Run
@@ -85,8 +83,8 @@ def plan_runs(
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise UserError(f"--seeds: different numbers from 0 are wanted, not {list(seeds)}")
     given = {method: variants.get(method, variants.get("", {"": ()})) for method in methods}
-    configured = {method: load_config(config) for method, config in methods.items()}
-    first = None if pretraining is None else load_config(pretraining.config)
+    configured = {method: load_cfg(config) for method, config in methods.items()}
+    first = None if pretraining is None else load_cfg(pretraining.config)
     runs = []
     for seed in seeds:
         for method, cfg in configured.items():
@@ -178,29 +176,6 @@ def _make_run(
     )
 
 
-@cache
-def _defaults() -> CfgNode:
-    cfg = get_cfg()
-    add_metaalign_config(cfg)
-    return cfg
-
-
-def load_config(config: Path) -> CfgNode:
-    """A config file on top of the defaults.
-
-    Raises:
-        UserError: the file does not exist or cannot be read, or one of its keys does not exist.
-    """
-    if not config.is_file():
-        raise UserError(f"there is no config file {str(config)!r}")
-    cfg = _defaults().clone()
-    try:
-        cfg.merge_from_file(str(config))
-    except (KeyError, ValueError, AssertionError, YAMLError) as error:
-        raise UserError(f"config {config}: {error}") from error
-    return cfg
-
-
 def _merged(config: Path, base: CfgNode, overrides: Sequence[str]) -> CfgNode:
     cfg = base.clone()
     try:
@@ -216,7 +191,7 @@ def changed_settings(cfg: CfgNode) -> dict[str, Any]:
     Only these, so that a key that a later version adds does not make every old result another
     run's.
     """
-    defaults = dict(_flat(_defaults()))
+    defaults = dict(_flat(load_cfg()))
     return {key: value for key, value in _flat(cfg) if defaults.get(key) != value}
 
 

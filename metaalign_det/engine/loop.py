@@ -91,6 +91,8 @@ class AdaptationLoop(SimpleTrainer):
         batch = next(self._data_loader_iter)
         data_time = time.perf_counter() - start
         self.streams.step = self.iter
+        for p in self.model.parameters():
+            p.grad = None  # the last step's, before this one's take their place in memory
         try:
             result = self.gradient_source(self, split_batch(batch, self.accumulation))
         except FloatingPointError as error:  # ours, or Detectron2's of boxes that are not finite
@@ -142,8 +144,6 @@ class JointGradients:
         params = {n: p for n, p in loop.model.named_parameters() if p.requires_grad}
         scale = loop.loss_scale or 1.0
         totals: dict[str, Tensor] = {}
-        for p in params.values():
-            p.grad = None
         for index, batch in enumerate(batches):
             loop.streams.part = index
             with loop.autocast():

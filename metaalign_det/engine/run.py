@@ -12,12 +12,12 @@ from collections.abc import Sequence
 import torch
 import torch.distributed as dist
 from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.config import CfgNode, get_cfg
+from detectron2.config import CfgNode
 from detectron2.engine import default_argument_parser, default_setup, launch
 from detectron2.utils import comm
 from torch.multiprocessing import ProcessRaisedException
 
-from ..config import add_metaalign_config
+from ..config import load_cfg
 from ..data import check_data, register_all
 from ..errors import UserError
 from .checkpoint import check_weights, load_weights
@@ -44,16 +44,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
     Raises:
         UserError: a config file or key that does not exist.
     """
-    cfg = get_cfg()
-    add_metaalign_config(cfg)
-    if args.config_file and not os.path.isfile(args.config_file):
-        raise UserError(f"--config-file: there is no file {args.config_file!r}")
-    try:
-        if args.config_file:
-            cfg.merge_from_file(args.config_file)
-        cfg.merge_from_list(args.opts or [])
-    except (KeyError, ValueError, AssertionError) as error:
-        raise UserError(f"config {args.config_file or args.opts}: {error}") from error
+    cfg = load_cfg(args.config_file, args.opts or [])
     fallback = cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available()
     if fallback:
         cfg.MODEL.DEVICE = "cpu"

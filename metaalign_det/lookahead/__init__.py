@@ -1,20 +1,45 @@
 """The lookahead: make two objectives agree. Imports torch only; can be used without Detectron2.
 
-Example, the whole of it on a plain two-layer network::
+Two objectives are functions of named parameters to named losses, :func:`coordinated_step` returns
+the gradients of MetaAlign's update, first order or exact, and the caller applies them; formulas
+are in :mod:`.step`. The whole of it on a plain two-layer network (a test runs this text)::
 
     import torch
     from torch import nn
-    from metaalign_det.lookahead import StageGroups, StageWeights, call_at, coordinated_step
+    from torch.func import functional_call
+    from metaalign_det.alignment.terms import AlignmentTerm
+    from metaalign_det.lookahead import StageGroups, StageWeights, coordinated_step
 
-    net = nn.ModuleDict(
-        {"body": nn.Sequential(nn.Linear(4, 8), nn.Tanh()),
-         "head": nn.Linear(8, 3),
-         "critic": nn.Linear(8, 1)}
-    )
-    net.encode = lambda x: net["body"](x)
-    ...
+    sizes = {"body": (2, 8), "head": (8, 1), "critic": (8, 1)}
+    net = nn.ModuleDict({name: nn.Linear(*size) for name, size in sizes.items()})
+    source, target = torch.randn(64, 2), torch.randn(64, 2) + 1
+    labels = (source[:, :1] > 0).float()
+    bce = nn.functional.binary_cross_entropy_with_logits
 
-See ``tests/lookahead/test_example.py`` for the runnable form.
+    def run(name, params, x):
+        own = {k: params[f"{name}.{k}"] for k in ("weight", "bias")}
+        return functional_call(net[name], own, x)
+
+    def task(params):
+        return {"task": bce(run("head", params, run("body", params, source).tanh()), labels)}
+
+    def alignment(params):
+        s, t = (run("critic", params, run("body", params, x).tanh()) for x in (source, target))
+        loss = bce(s, torch.zeros_like(s)) + bce(t, torch.ones_like(t))
+        return {"critic": AlignmentTerm(loss, weight=0.1, owner="critic")}
+
+    params = dict(net.named_parameters())
+    groups = StageGroups({"body": ["body.weight", "body.bias"]})
+    beta = StageWeights(len(groups))
+    optimizer = torch.optim.SGD([*net.parameters(), *beta.parameters()], lr=0.1)
+    for _ in range(100):
+        step = coordinated_step(
+            task, alignment, params, groups, beta.values(), alpha=0.05, order="exact"
+        )
+        for name, p in params.items():
+            p.grad = step.gradients[name]
+        beta.set_gradient(step.beta_gradient)
+        optimizer.step()
 """
 
 from .objective import (

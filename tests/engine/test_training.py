@@ -220,7 +220,7 @@ def fresh_loggers():
 @pytest.mark.parametrize(
     "args, message",
     [
-        (["--config-file", "nowhere.yaml"], "--config-file: there is no file 'nowhere.yaml'"),
+        (["--config-file", "nowhere.yaml"], "there is no config file 'nowhere.yaml'"),
         (["--config-file", CONFIG, "SOLVER.MAX_ITR", "3"], "SOLVER.MAX_ITR"),
         (["--config-file", CONFIG, *TINY, "METAALIGN.ROLE", "both"], "METAALIGN.ROLE 'both'"),
         (["--config-file", CONFIG, *TINY, "MODEL.WEIGHTS", "no/such.pth"], "no/such.pth"),

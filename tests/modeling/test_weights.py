@@ -7,6 +7,7 @@ import torch
 import torchvision
 from torch import nn
 
+from metaalign_det.config import load_cfg
 from metaalign_det.errors import UserError
 from metaalign_det.modeling.weights import (
     convert_torchvision_resnet,
@@ -14,7 +15,7 @@ from metaalign_det.modeling.weights import (
     load_pretrained,
 )
 
-from ..test_configs import CONFIGS, load
+from ..test_configs import CONFIGS
 from .test_da_classifier import config, images
 
 
@@ -128,7 +129,7 @@ def test_torchvision_vgg16_weights_go_into_backbone_and_box_head(tmp_path):
     state = {k: torch.tensor(i / 100).expand(v.shape) for i, (k, v) in enumerate(shapes.items())}
     path = tmp_path / "vgg16.pth"
     torch.save(state, path)
-    cfg = load(CONFIGS / "voc2watercolor_swda_vgg16.yaml")
+    cfg = load_cfg(CONFIGS / "voc2watercolor_swda_vgg16.yaml")
     cfg.MODEL.DEVICE = "cpu"
     model = build_model(cfg)
     assert is_torchvision_checkpoint(path)
