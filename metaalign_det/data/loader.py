@@ -83,7 +83,7 @@ def build_adaptation_train_loader(
     common = {
         "seed": seed,
         "group_aspect_ratios": cfg.DATALOADER.ASPECT_RATIO_GROUPING and kind == "detection",
-        "num_workers": cfg.DATALOADER.NUM_WORKERS,
+        "num_workers": num_workers(cfg),
         "pin_memory": cfg.MODEL.DEVICE.startswith("cuda") and torch.cuda.is_available(),
     }
     sources = []
@@ -135,6 +135,11 @@ def batch_sizes(cfg: CfgNode, domains: int) -> tuple[int, int]:
     return source // domains, target
 
 
+def num_workers(cfg: CfgNode) -> int:
+    """``DATALOADER.NUM_WORKERS``, at most one a core; batches do not depend on it."""
+    return min(cfg.DATALOADER.NUM_WORKERS, os.cpu_count() or 1)
+
+
 def default_mapper(cfg: CfgNode, kind: str, is_train: bool, labelled: bool = True) -> Mapper:
     """The mapper for images of one kind, "detection" or "classification"."""
     if kind == "classification":
@@ -168,7 +173,7 @@ def build_test_loader(cfg: CfgNode, name: str) -> DataLoader:
         raise UserError(f"TEST.BATCH_SIZE must be at least 1, got {cfg.TEST.BATCH_SIZE}")
     return ImageLoader(
         MappedImages(dicts, mapper),
-        cfg.DATALOADER.NUM_WORKERS,
+        num_workers(cfg),
         pin_memory=False,
         sampler=InferenceSampler(len(dicts)),
         batch_size=cfg.TEST.BATCH_SIZE,

@@ -2,7 +2,7 @@
 
 torch differentiates a convolution's backward by convolutions again, but writes the two weight-like
 ones among them as convolutions with the *feature map for a kernel*. Those are slow: for the 1x1
-layers of a ResNet bottleneck on a CPU they double the cost of a Hessian-vector product. Here all
+layers of a ResNet bottleneck they cost as much again as the other products together. Here all
 four products of the second derivative go through the kernels that first derivatives use.
 
 Shape shorthand: N images, C channels in, K out, (H, W) and (h, w) positions in and out.
@@ -10,6 +10,7 @@ Shape shorthand: N images, C channels in, K out, (H, W) and (h, w) positions in 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -18,93 +19,38 @@ from torch.nn.modules.utils import _pair
 from torch.overrides import TorchFunctionMode
 
 
-class _Geometry(NamedTuple):
-    stride: tuple[int, int]
-    padding: tuple[int, int]
-    dilation: tuple[int, int]
-    groups: int
-
-    def conv(self, x: Tensor, weight: Tensor) -> Tensor:
-        return torch.ops.aten.convolution(
-            x, weight, None, *self[:3], False, (0, 0), self.groups
-        )  # fmt: skip
-
-    def backward(self, grad: Tensor, x: Tensor, weight: Tensor, mask: tuple[bool, bool, bool]):
-        """Products of ``grad`` with the weight (for x), with x (for the weight), summed (bias)."""
-        return torch.ops.aten.convolution_backward(
-            grad, x, weight, [weight.shape[0]], *self[:3], False, (0, 0), self.groups, mask
-        )  # fmt: skip
-
-
-class _Convolution(torch.autograd.Function):
-    """y = x * W + b."""
-
-    @staticmethod
-    def forward(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: _Geometry) -> Tensor:
-        y = geometry.conv(x, weight)
-        return y if bias is None else y.add_(bias.view(-1, 1, 1))
-
-    @staticmethod
-    def setup_context(ctx, inputs, output) -> None:
-        x, weight, bias, ctx.geometry = inputs
-        ctx.save_for_backward(x, weight)
-
-    @staticmethod
-    def backward(ctx, grad: Tensor):
-        x, weight = ctx.saved_tensors
-        gx, gw, gb = _Backward.apply(grad, x, weight, ctx.geometry, ctx.needs_input_grad[:3])
-        return gx, gw, gb, None
-
-
-class _Backward(torch.autograd.Function):
-    """(gy, x, W) -> (gx, gW, gb), linear in gy, in x and in W."""
-
-    @staticmethod
-    def forward(grad: Tensor, x: Tensor, weight: Tensor, geometry: _Geometry, mask):
-        return geometry.backward(grad, x, weight, mask)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output) -> None:
-        grad, x, weight, ctx.geometry, _ = inputs
-        ctx.save_for_backward(grad, x, weight)
-        ctx.set_materialize_grads(False)
-
-    @staticmethod
-    def backward(ctx, u: Tensor | None, v: Tensor | None, b: Tensor | None):
-        """Cotangents u of gx, v of gW, b of gb."""
-        grad, x, weight = ctx.saved_tensors
-        geometry = ctx.geometry
-        for_grad = for_x = for_weight = None
-        if ctx.needs_input_grad[0]:
-            pieces = [] if u is None else [geometry.conv(u, weight)]
-            pieces += [] if v is None else [geometry.conv(x, v)]
-            pieces += [] if b is None else [b.view(-1, 1, 1)]
-            for piece in pieces:
-                for_grad = piece if for_grad is None else for_grad + piece
-        if ctx.needs_input_grad[1] and v is not None:
-            for_x, _, _ = geometry.backward(grad, x, v, (True, False, False))
-        if ctx.needs_input_grad[2] and u is not None:
-            _, for_weight, _ = geometry.backward(grad, u, weight, (False, True, False))
-        return for_grad, for_x, for_weight, None, None
-
-
 class FastSecondDerivatives(TorchFunctionMode):
     """Context in which ``torch.conv2d`` is replaced by one with a fast second derivative.
 
-    Values and derivatives are the same up to rounding. What it does not know (autocast, string
+    Values and derivatives are torch's up to rounding. What this does not know (autocast, string
     padding, inputs without a batch dimension) goes to torch's own.
+
+    Use it around a forward pass, and say before each differentiation which weights it is for:
+    a Python autograd function, unlike a built-in one, is not told by ``autograd.grad``.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._wanted: set[int] | None = None
+
+    def only_for(self, weights: Iterable[Tensor]) -> None:
+        """From now on compute gradients of these weights only, and of feature maps as needed."""
+        self._wanted = {id(w) for w in weights}
+
+    def wants(self, weight: int) -> bool:
+        return self._wanted is None or weight in self._wanted
 
     def __torch_function__(self, func, types, args=(), kwargs=None) -> Any:
         kwargs = kwargs or {}
         if func is torch.conv2d:
-            y = _conv2d(*args, **kwargs)
+            y = _conv2d(self, *args, **kwargs)
             if y is not None:
                 return y
         return func(*args, **kwargs)
 
 
 def _conv2d(
+    mode: FastSecondDerivatives,
     input: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
@@ -120,11 +66,103 @@ def _conv2d(
         return None
     if torch.is_autocast_enabled(input.device.type) or input.dtype != weight.dtype:
         return None
-    geometry = _Geometry(_pair(stride), _pair(padding), _pair(dilation), groups)
-    if weight.shape[2:] == (1, 1) and geometry.padding == (0, 0) and geometry.stride != (1, 1):
+    stride, padding = _pair(stride), _pair(padding)
+    if weight.shape[2:] == (1, 1) and padding == (0, 0) and stride != (1, 1):
         # It looks at every s-th position only. The kernels for gradients of strided convolutions
         # are several times slower than a dense one on what is looked at.
-        down, right = geometry.stride
-        input = input[:, :, ::down, ::right].contiguous()
-        geometry = geometry._replace(stride=(1, 1))
-    return _Convolution.apply(input, weight, bias, geometry)
+        input = input[:, :, :: stride[0], :: stride[1]].contiguous()
+        stride = (1, 1)
+    layer = _Layer(mode, id(weight), stride, padding, _pair(dilation), groups)
+    return _Convolution.apply(input, weight, bias, layer)
+
+
+class _Layer(NamedTuple):
+    """Everything about one convolution but its tensors."""
+
+    mode: FastSecondDerivatives
+    weight_id: int
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
+    groups: int
+
+    def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        return torch.ops.aten.convolution(
+            x, weight, bias, self.stride, self.padding, self.dilation, False, (0, 0), self.groups
+        )
+
+    def backward(self, grad: Tensor, x: Tensor, weight: Tensor, wanted: tuple[bool, bool, bool]):
+        """What ``grad`` (N, K, h, w) gives with the weight for x, with x for the weight, for b."""
+        return torch.ops.aten.convolution_backward(
+            grad,
+            x,
+            weight,
+            [weight.shape[0]],
+            self.stride,
+            self.padding,
+            self.dilation,
+            False,
+            (0, 0),
+            self.groups,
+            wanted,
+        )
+
+    def wants_weight(self) -> bool:
+        return self.mode.wants(self.weight_id)
+
+
+class _Convolution(torch.autograd.Function):
+    """x (N, C, H, W), W (K, C / groups, *, *), b (K,) -> y (N, K, h, w)."""
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, bias: Tensor | None, layer: _Layer) -> Tensor:
+        return layer.forward(x, weight, bias)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        x, weight, _, ctx.layer = inputs
+        ctx.save_for_backward(x, weight)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        x, weight = ctx.saved_tensors
+        for_x, for_weight, for_bias, _ = ctx.needs_input_grad
+        wanted = (for_x, for_weight and ctx.layer.wants_weight(), for_bias)
+        if not any(wanted):
+            return None, None, None, None
+        return *_Backward.apply(grad, x, weight, ctx.layer, wanted), None
+
+
+class _Backward(torch.autograd.Function):
+    """(gy, x, W) -> (gx, gW, gb): the first is linear in gy and W, the second in gy and x."""
+
+    @staticmethod
+    def forward(grad: Tensor, x: Tensor, weight: Tensor, layer: _Layer, wanted):
+        return layer.backward(grad, x, weight, wanted)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        grad, x, weight, ctx.layer, _ = inputs
+        ctx.save_for_backward(grad, x, weight)
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx, for_gx: Tensor | None, for_gw: Tensor | None, for_gb: Tensor | None):
+        """Of a scalar's gradients with respect to gx, gW and gb, those for gy, x and W."""
+        grad, x, weight = ctx.saved_tensors
+        layer = ctx.layer
+        of_grad = of_x = of_weight = None
+        if ctx.needs_input_grad[0]:
+            pieces = []
+            if for_gx is not None:
+                pieces.append(layer.forward(for_gx, weight))
+            if for_gw is not None:
+                pieces.append(layer.forward(x, for_gw))
+            if for_gb is not None:
+                pieces.append(for_gb.view(-1, 1, 1).expand_as(grad))
+            of_grad = sum(pieces[1:], pieces[0]) if pieces else None
+        if ctx.needs_input_grad[1] and for_gw is not None:
+            of_x, _, _ = layer.backward(grad, x, for_gw, (True, False, False))
+        if ctx.needs_input_grad[2] and for_gx is not None and layer.wants_weight():
+            _, of_weight, _ = layer.backward(grad, for_gx, weight, (False, True, False))
+        return of_grad, of_x, of_weight, None, None

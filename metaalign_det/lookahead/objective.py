@@ -9,12 +9,15 @@ Hessian. Signs are put on the finished gradients instead, which is linear and ri
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 
+from .convolution import FastSecondDerivatives
 from .stages import is_under
 
 Params = Mapping[str, Tensor]
@@ -67,6 +70,20 @@ class Objective:
         return iter(zip(self.weights or [1.0] * len(self.parts), self.parts))
 
 
+@dataclass(frozen=True)
+class KeptGraph:
+    """The graph of one part's gradients, to be differentiated once more.
+
+    Args:
+        edges: parameter name -> where its gradient comes out. The gradient's values have gone
+            into the sum over parts; the graph does not need them.
+        convolutions: to be told which weights the next differentiation is for.
+    """
+
+    edges: dict[str, GradientEdge]
+    convolutions: FastSecondDerivatives
+
+
 @dataclass
 class Evaluation:
     """What evaluating an objective gives.
@@ -75,13 +92,13 @@ class Evaluation:
         gradients: d/dp by name for the minimising parameters; dL_k/dphi_k for owned ones; None
             where the objective does not reach a parameter. Detached.
         losses: every named loss, unweighted and summed over parts. Detached.
-        graphs: with ``create_graph``, per part the gradients as differentiable functions.
+        graphs: with ``create_graph``, per part the graph of its gradients.
         owned: names of parameters that a discriminator owns.
     """
 
     gradients: Gradients
     losses: dict[str, Tensor] = field(default_factory=dict)
-    graphs: list[dict[str, Tensor]] = field(default_factory=list)
+    graphs: list[KeptGraph] = field(default_factory=list)
     owned: set[str] = field(default_factory=set)
 
 
@@ -91,6 +108,7 @@ def evaluate(
     *,
     create_graph: bool = False,
     graph_for: Sequence[str] = (),
+    only: Sequence[str] | None = None,
     loss_scale: float = 1.0,
 ) -> Evaluation:
     """Losses and gradients of an objective, each loss differentiated once.
@@ -103,8 +121,9 @@ def evaluate(
             by no term of the same objective that another owns.
         params: all parameters by name; gradients are taken for those that require them.
         create_graph: keep the gradients differentiable (for a Hessian-vector product).
-        graph_for: names whose differentiable gradients are kept in ``graphs``; the rest of that
+        graph_for: names whose gradients stay differentiable, in ``graphs``; the rest of that
             graph is released at once.
+        only: names to take gradients for; None = all that require them.
         loss_scale: losses are multiplied by it before and gradients divided by it after
             differentiation, which keeps half-precision gradients from underflowing.
 
@@ -112,11 +131,16 @@ def evaluate(
         NonFiniteLossError: a loss is infinite or NaN.
         ValueError: a loss is not a scalar; two terms of one owner have different weights.
     """
-    names = [n for n, p in params.items() if p.requires_grad]
+    names = [n for n, p in params.items() if p.requires_grad] if only is None else list(only)
     out = Evaluation(dict.fromkeys(names))
     for part_weight, part in objective:
-        total, owners, idle = _assemble(part(params), part_weight, out.losses)
+        fast = FastSecondDerivatives()
+        with fast if create_graph else nullcontext():
+            losses = part(params)
+        total, owners, idle = _assemble(losses, part_weight, out.losses)
+        del losses
         check_finite(out.losses)
+        fast.only_for(params[n] for n in names)
         factor = {n: -1.0 / w for o, w in owners.items() for n in names if is_under(n, o)}
         grads: dict[str, Tensor] = {}
         _add_idle(grads, idle, params, names, part_weight * loss_scale)
@@ -133,7 +157,8 @@ def evaluate(
                     grads[name] = grads[name] + grad if name in grads else grad
         out.owned |= {n for o in [*owners, *idle] for n in names if is_under(n, o)}
         if create_graph:
-            out.graphs.append({n: grads[n] for n in graph_for if n in grads})
+            kept = (n for n in graph_for if n in grads and grads[n].requires_grad)
+            out.graphs.append(KeptGraph({n: get_gradient_edge(grads[n]) for n in kept}, fast))
         for name, grad in grads.items():
             grad = grad.detach()
             grad = grad / loss_scale if loss_scale != 1.0 else grad

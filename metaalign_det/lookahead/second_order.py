@@ -7,8 +7,9 @@ from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import GradientEdge
 
-from .objective import Evaluation, Gradients, Objective, evaluate
+from .objective import Evaluation, Gradients, KeptGraph, Objective, evaluate
 from .stateless import RandomState
 
 
@@ -64,6 +65,7 @@ def second_order_term(
                 params,
                 create_graph=True,
                 graph_for=scope,
+                only=scope,
                 loss_scale=loss_scale,
             )
             _contract(one.graphs.pop(), cotangent, params, targets, loss_scale, total)
@@ -71,22 +73,23 @@ def second_order_term(
 
 
 def _contract(
-    graph: Mapping[str, Tensor],
+    graph: KeptGraph,
     cotangent: Mapping[str, Tensor],
     params: Mapping[str, Tensor],
     targets: Sequence[str],
     loss_scale: float,
     total: Gradients,
 ) -> None:
-    names = [n for n, g in graph.items() if n in cotangent and g.requires_grad]
+    names = [n for n in graph.edges if n in cotangent]
     if not names:
         return
-    outputs = [graph[n] for n in names]
+    outputs = [graph.edges[n] for n in names]
+    graph.convolutions.only_for(params[n] for n in targets)
     try:
         found = torch.autograd.grad(
             outputs,
             [params[n] for n in targets],
-            grad_outputs=[cotangent[n].to(graph[n].dtype) for n in names],
+            grad_outputs=[cotangent[n] for n in names],
             allow_unused=True,
         )
     except RuntimeError as error:
@@ -101,7 +104,7 @@ def _contract(
 _SYMPTOMS = ("not implemented", "once_differentiable", "not supported", "NotImplemented")
 
 
-def _explained(error: RuntimeError, outputs: Sequence[Tensor]) -> RuntimeError:
+def _explained(error: RuntimeError, outputs: Sequence[GradientEdge]) -> RuntimeError:
     if not any(symptom in str(error) for symptom in _SYMPTOMS):
         return error
     first_line = str(error).splitlines()[0]
@@ -113,11 +116,11 @@ def _explained(error: RuntimeError, outputs: Sequence[Tensor]) -> RuntimeError:
     )
 
 
-def _custom_operators(outputs: Sequence[Tensor]) -> set[str]:
+def _custom_operators(outputs: Sequence[GradientEdge]) -> set[str]:
     """Operators in a graph that are not torch's own, the usual ones without second derivatives."""
     seen: set = set()
     names: set[str] = set()
-    stack = [t.grad_fn for t in outputs]
+    stack = [edge.node for edge in outputs]
     while stack:
         node = stack.pop()
         if node is None or node in seen:

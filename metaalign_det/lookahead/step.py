@@ -156,12 +156,9 @@ def coordinated_step(
     moved = look_ahead(params, g, step_size)
     validate_state = RandomState() if measure_change else None
     there = evaluate(validate, {**params, **moved}, loss_scale=scale)
+    del moved  # room for the second derivative
 
-    bucket = {
-        n: add(ahead.gradients[n], there.gradients[n])
-        for n in ahead.gradients
-        if n not in step_size
-    }
+    second: Gradients = {}
     if order == "exact":
         v = _averaged(average, {n: there.gradients[n] for n in scope}, params)
         second = second_order_term(
@@ -174,6 +171,12 @@ def coordinated_step(
             loss_scale=scale,
             again=None if look_state is None else (look_state, replay),
         )
+    bucket = {
+        n: add(ahead.gradients[n], there.gradients[n])
+        for n in ahead.gradients
+        if n not in step_size
+    }
+    if order == "exact":
         bucket.update(dict.fromkeys(scope))
         bucket = {n: add(x, second.get(n), -1.0) for n, x in bucket.items()}
         gradients = _averaged(average, bucket, params)

@@ -172,13 +172,13 @@ TINY = (
 CONFIG = str(ROOT / "configs" / "mini" / "swda_meta.yaml")
 
 
-def command(*args, **env):
+def command(args):
     return subprocess.run(
-        [sys.executable, str(ROOT / "tools" / "train_net.py"), *args],
+        [sys.executable, *args],
         capture_output=True,
         text=True,
         timeout=280,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **env},
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
 
 
@@ -186,7 +186,7 @@ def command(*args, **env):
 def test_train_and_evaluate_from_the_command_line(tmp_path):
     out = tmp_path / "run"
     opts = (*TINY, "OUTPUT_DIR", str(out))
-    done = command("--config-file", CONFIG, *opts)
+    done = command([str(ROOT / "tools" / "train_net.py"), "--config-file", CONFIG, *opts])
     assert done.returncode == 0, done.stderr[-3000:]
     assert "DeprecationWarning" not in done.stderr + done.stdout
     assert "Warning: " not in done.stderr + done.stdout, "third-party warnings reach the user"
@@ -264,8 +264,15 @@ def test_two_processes_end_with_the_same_weights_and_beta(tmp_path, datasets):
         assert all((params_a[k] == params_b[k]).all() for k in params_a)
 
 
-def test_launch_with_two_processes_from_the_command_line(tmp_path):
-    opts = (*TINY, "OUTPUT_DIR", str(tmp_path), "SOLVER.MAX_ITER", "2")
-    done = command("--config-file", CONFIG, "--num-gpus", "2", "--dist-url", "auto", *opts)
+@pytest.mark.parametrize("launcher", ["detectron2", "torchrun"])
+def test_two_processes_from_the_command_line(tmp_path, launcher):
+    opts = (*TINY, "OUTPUT_DIR", str(tmp_path), "SOLVER.MAX_ITER", "2", "DATASETS.TEST", "()")
+    script = [str(ROOT / "tools" / "train_net.py"), "--config-file", CONFIG]
+    if launcher == "torchrun":
+        how = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+        done = command([*how, *script, *opts])
+    else:
+        done = command([*script, "--num-gpus", "2", "--dist-url", "auto", *opts])
     assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / "model_final.pth").is_file()
+    assert "World size: 2" in done.stdout
