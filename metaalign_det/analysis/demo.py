@@ -27,7 +27,7 @@ class Demo:
 
     Args:
         title: above the table.
-        configs: label of a row -> config file; the label of the first is "before".
+        configs: label of a row -> config file.
         columns: label -> (data set, metric).
         seed: of all runs.
         output: folder of the runs, the table and the pictures.

@@ -66,6 +66,24 @@ def load_weights(checkpointer: Checkpointer, path: str) -> None:
     checkpointer.resume_or_load(path, resume=False)
 
 
+def resume_weights(checkpointer: Checkpointer, folder: str) -> None:
+    """Load the last checkpoint of a run, everything that the checkpointer holds.
+
+    Args:
+        checkpointer: saves into ``folder``.
+        folder: ``OUTPUT_DIR`` of the run, for the message.
+
+    Raises:
+        UserError: there is none.
+    """
+    if not checkpointer.has_checkpoint():
+        raise UserError(
+            f"--resume: there is no checkpoint in {folder!r}; leave --resume out to start from "
+            "MODEL.WEIGHTS, or set OUTPUT_DIR to the run you mean"
+        )
+    checkpointer.resume_or_load("", resume=True)
+
+
 def _name(path: str) -> str:
     return path.rstrip("/").rpartition("/")[2]
 

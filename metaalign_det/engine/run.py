@@ -20,7 +20,7 @@ from torch.multiprocessing import ProcessRaisedException
 from ..config import load_cfg
 from ..data import check_data, register_all
 from ..errors import UserError
-from .checkpoint import check_weights, load_weights
+from .checkpoint import check_weights, load_weights, resume_weights
 from .trainer import AdaptationTrainer
 
 logger = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> dict | None:
         model = AdaptationTrainer.build_model(cfg)
         checkpointer = DetectionCheckpointer(model, save_dir=cfg.OUTPUT_DIR)
         if args.resume:
-            checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=True)
+            resume_weights(checkpointer, cfg.OUTPUT_DIR)
         else:
             load_weights(checkpointer, cfg.MODEL.WEIGHTS)
         return AdaptationTrainer.test(cfg, model)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import weakref
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
@@ -15,12 +16,15 @@ from detectron2.engine.train_loop import TrainerBase
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
+from ..data.domains import source_domains
 from ..data.loader import build_adaptation_train_loader, build_test_loader
 from ..errors import UserError
 from ..evaluation.bn_adapt import adapted_batchnorm
 from ..evaluation.classification import ClassificationEvaluator
 from ..evaluation.voc import VOCDomainEvaluator
-from .checkpoint import load_weights
+from ..lookahead import DoubleBackwardError, NonFiniteLossError, UnreachedParameterError
+from ..modeling.contract import AdaptableModel
+from .checkpoint import load_weights, resume_weights
 from .hooks import MetaAlignHook
 from .interrupt import SaveOnInterrupt
 from .loop import AdaptationLoop, Batch, broadcast_model
@@ -29,6 +33,9 @@ from .scaler import LossScaler
 from .schedules import build_lr_scheduler
 
 logger = logging.getLogger(__name__)
+
+#: What can stop a training and is explained by its message alone.
+_EXPLAINED = (UserError, NonFiniteLossError, DoubleBackwardError, UnreachedParameterError)
 
 
 class AdaptationTrainer(DefaultTrainer):
@@ -48,6 +55,7 @@ class AdaptationTrainer(DefaultTrainer):
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         check_batches(cfg)
         model = self.build_model(cfg)
+        check_model(cfg, model)
         broadcast_model(model)
         dtype, scaler = _mixed_precision(cfg)
         optimizer = self.build_optimizer(cfg, model)
@@ -76,18 +84,18 @@ class AdaptationTrainer(DefaultTrainer):
             UserError: ``resume`` without a checkpoint; weights that are not to be had.
         """
         if resume:
-            if not self.checkpointer.has_checkpoint():
-                raise UserError(
-                    f"--resume: there is no checkpoint in {self.cfg.OUTPUT_DIR!r}; leave --resume "
-                    "out to start afresh, or set OUTPUT_DIR to the run you mean"
-                )
-            self.checkpointer.resume_or_load("", resume=True)
+            resume_weights(self.checkpointer, self.cfg.OUTPUT_DIR)
             self.start_iter = self.iter + 1
         else:
             load_weights(self.checkpointer, self.cfg.MODEL.WEIGHTS)
 
     def train(self):
-        """Train from ``start_iter``; see ``DefaultTrainer.train``."""
+        """Train from ``start_iter``; see ``DefaultTrainer.train``.
+
+        Raises:
+            UserError: data that cannot be read, a loss that is not finite, an operator without
+                second derivatives in exact mode, a parameter that no objective reaches.
+        """
         if self.start_iter >= self.max_iter:
             logger.info(
                 "nothing to train: the checkpoint is at iteration %d of %d",
@@ -97,7 +105,8 @@ class AdaptationTrainer(DefaultTrainer):
         self._trainer.data_loader = self.build_train_loader(
             self.cfg, self.start_iter, self._trainer.streams.seed
         )
-        return super().train()
+        with _without_traceback():
+            return super().train()
 
     def peek_batch(self) -> Batch:
         """The batch that training starts with, without consuming it."""
@@ -158,17 +167,70 @@ class AdaptationTrainer(DefaultTrainer):
 
 
 def check_batches(cfg: CfgNode) -> None:
-    """Batch sizes must divide over processes and micro-batches."""
-    world, parts = comm.get_world_size(), cfg.SOLVER.ACCUMULATION_STEPS
-    sizes = {"SOLVER.IMS_PER_BATCH": cfg.SOLVER.IMS_PER_BATCH}
+    """Batches must divide over domains, processes and micro-batches, and leave enough for MMD."""
+    domains = len(source_domains(cfg))
+    shares = comm.get_world_size() * cfg.SOLVER.ACCUMULATION_STEPS
+    split = (
+        f"{comm.get_world_size()} processes and SOLVER.ACCUMULATION_STEPS = "
+        f"{cfg.SOLVER.ACCUMULATION_STEPS}"
+    )
+    if shares < 1:
+        raise UserError(
+            f"SOLVER.ACCUMULATION_STEPS must be >= 1, got {cfg.SOLVER.ACCUMULATION_STEPS}"
+        )
+    # (key, images a step, parts they fall into: every micro-batch gets as much of each domain)
+    sizes = [("SOLVER.IMS_PER_BATCH", cfg.SOLVER.IMS_PER_BATCH, domains)]
     if cfg.DATASETS.TARGET and cfg.SOLVER.IMS_PER_BATCH_TARGET:
-        sizes["SOLVER.IMS_PER_BATCH_TARGET"] = cfg.SOLVER.IMS_PER_BATCH_TARGET
-    for key, size in sizes.items():
-        if size < 1 or parts < 1 or size % (world * parts):
+        sizes.append(("SOLVER.IMS_PER_BATCH_TARGET", cfg.SOLVER.IMS_PER_BATCH_TARGET, 1))
+    for key, size, parts in sizes:
+        if size < 1 or size % (shares * parts):
+            over = f"{parts} source domains, {split}" if parts > 1 else split
             raise UserError(
-                f"{key} = {size} cannot be split over {world} processes and "
-                f"SOLVER.ACCUMULATION_STEPS = {parts}; make it a multiple of {world * parts}"
+                f"{key} = {size} cannot be split over {over}; make it a multiple of "
+                f"{shares * parts}"
             )
+        together = parts > 1 and cfg.MODEL.ALIGN.BETWEEN == "target"
+        each = size // shares if together else size // (shares * parts)
+        if cfg.MODEL.ALIGN.METHOD == "mmd" and each < 2:
+            raise UserError(
+                f"MODEL.ALIGN.METHOD 'mmd' compares distributions and needs at least 2 images of "
+                f"each domain at a time, but {key} = {size} over {domains} source domain(s), "
+                f"{split} leaves {each}"
+            )
+
+
+def check_model(cfg: CfgNode, model: torch.nn.Module) -> None:
+    """The model can be adapted, and what it is to be aligned with is there."""
+    if not isinstance(model, AdaptableModel):
+        raise UserError(
+            f"MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE!r} cannot be adapted: choose "
+            "SWDARCNN (without discriminators it is Detectron2's GeneralizedRCNN) or "
+            "DomainAdaptiveClassifier"
+        )
+    if model.aligns and not cfg.DATASETS.TARGET and cfg.MODEL.ALIGN.BETWEEN != "sources":
+        raise UserError(
+            "the model aligns source and target, but DATASETS.TARGET is empty: name a data set "
+            "there, or switch alignment off (MODEL.DA.*.ENABLED False, MODEL.ALIGN.METHOD 'none')"
+        )
+
+
+@contextmanager
+def _without_traceback() -> Iterator[None]:
+    """Errors that explain themselves become ``UserError``, and Detectron2 logs no traceback."""
+
+    def unexplained(record: logging.LogRecord) -> bool:
+        return not (record.exc_info and isinstance(record.exc_info[1], _EXPLAINED))
+
+    log = logging.getLogger("detectron2.engine.train_loop")
+    log.addFilter(unexplained)
+    try:
+        yield
+    except UserError:
+        raise
+    except _EXPLAINED as error:
+        raise UserError(str(error)) from error
+    finally:
+        log.removeFilter(unexplained)
 
 
 def _mixed_precision(cfg: CfgNode) -> tuple[torch.dtype | None, LossScaler | None]:

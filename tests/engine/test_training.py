@@ -15,7 +15,7 @@ import torch
 
 from metaalign_det.data import register_all
 from metaalign_det.engine.run import main_cli
-from metaalign_det.engine.trainer import AdaptationTrainer
+from metaalign_det.engine.trainer import AdaptationTrainer, check_batches
 from metaalign_det.errors import UserError
 from tests.data.trees import make_tiny_voc
 from tests.processes import run
@@ -156,9 +156,69 @@ def test_resuming_without_a_checkpoint_is_named(tmp_path):
         train(training_cfg(tmp_path / "nothing"), resume=True)
 
 
-def test_batches_that_cannot_be_split_are_named(tmp_path):
-    with pytest.raises(UserError, match="SOLVER.ACCUMULATION_STEPS = 3"):
-        AdaptationTrainer(training_cfg(tmp_path, "SOLVER.ACCUMULATION_STEPS", 3))
+TWO_DOMAINS = ("DATASETS.TRAIN_DOMAINS", (0, 1))
+MMD = ("MODEL.ALIGN.METHOD", "mmd")
+
+
+@pytest.mark.parametrize(
+    "opts, message",
+    [
+        (("SOLVER.ACCUMULATION_STEPS", 3), "SOLVER.ACCUMULATION_STEPS = 3"),
+        (("SOLVER.ACCUMULATION_STEPS", 0), "SOLVER.ACCUMULATION_STEPS must be >= 1"),
+        # One image of each domain, two micro-batches: each would hold a single domain.
+        (
+            ("SOLVER.ACCUMULATION_STEPS", 2, *TWO_DOMAINS),
+            "IMS_PER_BATCH = 2 cannot be split over 2 source domains, .* a multiple of 4",
+        ),
+        (("SOLVER.ACCUMULATION_STEPS", 2, *MMD), "at least 2 images of each domain .* leaves 1"),
+        (("SOLVER.IMS_PER_BATCH_TARGET", 1, *MMD), "SOLVER.IMS_PER_BATCH_TARGET = 1 .* leaves 1"),
+        (("MODEL.ALIGN.BETWEEN", "domains", *TWO_DOMAINS, *MMD), "leaves 1"),
+    ],
+)
+def test_batches_that_cannot_be_split_are_named(tmp_path, opts, message):
+    with pytest.raises(UserError, match=message):
+        AdaptationTrainer(training_cfg(tmp_path, *opts))
+
+
+def test_mmd_between_two_sources_as_one_domain_and_the_target_has_enough(tmp_path):
+    check_batches(training_cfg(tmp_path, *TWO_DOMAINS, *MMD))
+
+
+@pytest.mark.parametrize(
+    "opts, message",
+    [
+        (("DATASETS.TARGET", ()), "aligns source and target, but DATASETS.TARGET is empty"),
+        (
+            ("MODEL.META_ARCHITECTURE", "GeneralizedRCNN", "MODEL.DA.CONTEXT", False),
+            "'GeneralizedRCNN' cannot be adapted: choose SWDARCNN",
+        ),
+    ],
+)
+def test_a_model_that_cannot_be_trained_here_is_named(tmp_path, opts, message):
+    with pytest.raises(UserError, match=message):
+        AdaptationTrainer(training_cfg(tmp_path, *opts))
+
+
+def test_a_loss_that_is_not_finite_ends_training_in_one_sentence(tmp_path, caplog):
+    trainer = AdaptationTrainer(training_cfg(tmp_path))
+    trainer.resume_or_load(resume=False)
+    step = trainer.run_step
+
+    def poisoned():
+        if trainer.iter == 1:
+            trainer.model.roi_heads.box_predictor.cls_score.bias.data.fill_(float("nan"))
+        step()
+
+    trainer.run_step = poisoned
+    log = logging.getLogger("detectron2.engine.train_loop")
+    log.addHandler(caplog.handler)
+    try:
+        with pytest.raises(UserError, match="at iteration 1: .*loss_cls = nan"):
+            trainer.train()
+    finally:
+        log.removeHandler(caplog.handler)
+    assert not [r for r in caplog.records if r.exc_info], "a traceback in the log"
+    assert (tmp_path / "model_0000000.pth").is_file()
 
 
 # ---- the command line -----------------------------------------------------------------------
@@ -225,11 +285,15 @@ def fresh_loggers():
         (["--config-file", CONFIG, *TINY, "METAALIGN.ROLE", "both"], "METAALIGN.ROLE 'both'"),
         (["--config-file", CONFIG, *TINY, "MODEL.WEIGHTS", "no/such.pth"], "no/such.pth"),
         (
+            ["--config-file", CONFIG, "--eval-only", "--resume", *TINY],
+            "--resume: there is no checkpoint in",
+        ),
+        (
             ["--config-file", CONFIG, *TINY, "DATASETS.TARGET", "('clipart_train',)"],
             "clipart",
         ),
     ],
-    ids=["config", "key", "role", "weights", "data"],
+    ids=["config", "key", "role", "weights", "resume", "data"],
 )
 def test_a_users_mistake_is_one_sentence_without_a_traceback(tmp_path, capsys, args, message):
     opts = ["OUTPUT_DIR", str(tmp_path)] if "nowhere.yaml" not in args else []

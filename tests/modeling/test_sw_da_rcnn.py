@@ -86,6 +86,21 @@ def test_joint_training_equals_the_two_contract_methods(discriminators):
             assert relative_error(sum(parts), j) < 1e-10, name
 
 
+def test_a_backbone_with_dropout_repeats_its_masks_for_both_objectives():
+    model, data = with_streams(tiny_model(tiny_cfg(discriminators=("LOCAL",)))), batch()
+    forward = model.backbone.forward
+    model.backbone.forward = lambda x: {
+        k: torch.nn.functional.dropout(f, 0.5) for k, f in forward(x).items()
+    }
+    generator = torch.get_rng_state()
+    joint = model(data)
+    task = model.task_losses(data["source"])
+    align = model.alignment_terms(data["source"], data["target"])
+    assert torch.equal(joint["loss_cls"], task["loss_cls"])
+    assert torch.equal(joint["loss_da_local"], align["loss_da_local"].loss)
+    assert torch.equal(torch.get_rng_state(), generator)
+
+
 def test_alignment_is_separable_by_domain():
     model = with_streams(tiny_model(tiny_cfg(discriminators=ALL), double=True))
     data = batch(2, 3, double=True)
@@ -209,6 +224,12 @@ def test_accuracy_of_discriminators_is_recorded_per_domain():
         (["MODEL.DA.LOCAL.FEATURE", "res9"], "MODEL.DA.LOCAL.FEATURE: .*no output 'res9'.*res2"),
         (["MODEL.DA.LOCAL.LOSS", "hinge"], "MODEL.DA.LOCAL.LOSS: 'hinge' is none of"),
         (["MODEL.DA.GLOBAL.LAMBDA", -1.0], "MODEL.DA.GLOBAL.LAMBDA must be >= 0"),
+        (["MODEL.DA.GLOBAL.GAMMA", -1.0], "MODEL.DA.GLOBAL.GAMMA must be >= 0"),
+        (["MODEL.DA.LOCAL.HIDDEN", [], "MODEL.DA.CONTEXT", False], "MODEL.DA.LOCAL.HIDDEN needs"),
+        (
+            ["MODEL.DA.INSTANCE.ENABLED", True, "MODEL.DA.INSTANCE.ROIS_PER_IMAGE", 0],
+            "MODEL.DA.INSTANCE.ROIS_PER_IMAGE must be >= 1",
+        ),
     ],
 )
 def test_settings_that_cannot_be_are_named(opts, message):

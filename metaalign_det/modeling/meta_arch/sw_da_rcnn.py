@@ -110,9 +110,14 @@ class SWDARCNN(AdaptableModel, GeneralizedRCNN):
             key = f"MODEL.DA.{name.upper()}"
             if node.LOSS not in DOMAIN_LOSSES:
                 raise UserError(f"{key}.LOSS: {node.LOSS!r} is none of {', '.join(DOMAIN_LOSSES)}")
-            if node.LAMBDA < 0:
-                raise UserError(f"{key}.LAMBDA must be >= 0, got {node.LAMBDA}")
+            for option, value in (("LAMBDA", node.LAMBDA), ("GAMMA", node.GAMMA)):
+                if value < 0:
+                    raise UserError(f"{key}.{option} must be >= 0, got {value}")
+            if not node.HIDDEN or min(node.HIDDEN) < 1:
+                raise UserError(f"{key}.HIDDEN needs at least one width, got {list(node.HIDDEN)}")
             if name == "instance":
+                if node.ROIS_PER_IMAGE < 1:
+                    raise UserError(f"{key}.ROIS_PER_IMAGE must be >= 1, got {node.ROIS_PER_IMAGE}")
                 if not hasattr(ret["roi_heads"], "roi_features"):
                     raise UserError(
                         f"{key} needs RoI heads that give region features: set "
@@ -159,7 +164,7 @@ class SWDARCNN(AdaptableModel, GeneralizedRCNN):
         Args:
             source: dicts with ``image`` (C, H, W) and ``instances``.
         """
-        images, features = self._extract(source)
+        images, features = self._extract(source, SOURCE)
         return self._task_losses(source, images, features)
 
     def alignment_terms(self, source: list[dict], target: list[dict]) -> dict[str, AlignmentTerm]:
@@ -202,7 +207,7 @@ class SWDARCNN(AdaptableModel, GeneralizedRCNN):
         if not isinstance(batch, dict):
             return self.task_losses(batch)
         source, target = batch["source"], batch.get("target", [])
-        extracted = {SOURCE: self._extract(source)}
+        extracted = {SOURCE: self._extract(source, SOURCE)}
         losses = self._task_losses(source, *extracted[SOURCE])
         if target and self.discriminators:
             terms = self._terms({SOURCE: source, TARGET: target}, extracted, reverse=True)
@@ -228,9 +233,20 @@ class SWDARCNN(AdaptableModel, GeneralizedRCNN):
 
     # ---- parts ------------------------------------------------------------------------------
 
-    def _extract(self, inputs: list[dict]) -> tuple[ImageList, dict[str, Tensor]]:
+    def _extract(
+        self, inputs: list[dict], domain: int | None = None
+    ) -> tuple[ImageList, dict[str, Tensor]]:
+        """Images and features; a domain's passes of one step share their random numbers.
+
+        Joint training runs the source through the backbone once, a lookahead for each objective:
+        a backbone with dropout must not see the difference.
+        """
         images = self.preprocess_image(inputs)
-        return images, self.backbone(images.tensor)
+        stream = (
+            nullcontext() if domain is None else self.stream(f"backbone/{_DOMAIN_NAMES[domain]}")
+        )
+        with stream:
+            return images, self.backbone(images.tensor)
 
     def _task_losses(
         self, source: list[dict], images: ImageList, features: dict[str, Tensor]
@@ -268,7 +284,7 @@ class SWDARCNN(AdaptableModel, GeneralizedRCNN):
         for domain, batch in inputs.items():
             if not batch or not self.discriminators:
                 continue
-            images, features = extracted.get(domain) or self._extract(batch)
+            images, features = extracted.get(domain) or self._extract(batch, domain)
             with self.stream(f"alignment/{_DOMAIN_NAMES[domain]}"):
                 for name in self.discriminators:
                     loss = 0.5 * self._domain_loss(name, domain, images, features, reverse)
@@ -288,7 +304,7 @@ class SWDARCNN(AdaptableModel, GeneralizedRCNN):
         features: dict[str, Tensor],
         reverse: bool,
     ) -> Tensor:
-        """Mean over images of discriminator ``name``'s loss on one domain."""
+        """Mean of discriminator ``name``'s loss on one domain: over images, or over regions."""
         how = self.alignments[name]
         if name == "instance":
             x, valid = self._region_features(images, features), None
