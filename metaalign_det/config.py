@@ -190,7 +190,7 @@ def _add_lookahead(cfg: CN) -> None:
     cfg.METAALIGN.ENABLED = False
     # "first" (no second derivatives, as the authors ran it) or "exact".
     cfg.METAALIGN.ORDER = "first"
-    # Which objective looks ahead: "domain", "task", or "alternate" (domain on even iterations).
+    # Which objective looks ahead: "domain", "task", or "alternate" (domain first).
     cfg.METAALIGN.ROLE = "alternate"
     # Exact mode, Hessian-vector product: "keep_graph" (faster) or "recompute" (less memory).
     cfg.METAALIGN.HVP = "keep_graph"

@@ -111,6 +111,12 @@ class MetaAlignHook(HookBase):
             alpha *= min(1.0, (iteration - self.cfg.START_ITER) / self.cfg.WARMUP_ITERS)
         return alpha
 
+    def _is_due(self, iteration: int, period: int) -> bool:
+        """Every ``period`` iterations; with alternating roles the one after it as well."""
+        if not period:
+            return False
+        return iteration % period < (2 if self.cfg.ROLE == "alternate" else 1)
+
     # ---- the gradient source ----------------------------------------------------------------
 
     def __call__(self, loop: AdaptationLoop, batches: Sequence[Batch]) -> Gradients:
@@ -121,20 +127,21 @@ class MetaAlignHook(HookBase):
         schedule = group["lr"] / group["initial_lr"]
         alpha = self.alpha_at(loop.iter, schedule)
         role = self.role_at(loop.iter)
-        due = node.TELEMETRY_PERIOD and (loop.iter + 1) % node.TELEMETRY_PERIOD == 0
-        measure = node.RELATIVE_CHANGE_PERIOD and loop.iter % node.RELATIVE_CHANGE_PERIOD == 0
+        due = self._is_due(loop.iter, node.TELEMETRY_PERIOD)
+        measure = self._is_due(loop.iter, node.RELATIVE_CHANGE_PERIOD)
         with loop.model.fixed_samples() if measure else nullcontext():
-            result = self._step(loop, batches, role, alpha, bool(due), bool(measure))
+            result = self._step(loop, batches, role, alpha, due, measure)
         if result.finite:
             self._update_beta(result.beta_gradient, schedule)
         storage = get_event_storage()
-        if result.telemetry:
-            storage.put_scalars(**result.telemetry)
+        for name, value in result.telemetry.items():
+            quantity, _, group = name.removeprefix("lookahead/").partition("/")
+            name = "/".join(x for x in ("lookahead", quantity, role, group) if x)
+            storage.put_scalar(name, value, smoothing_hint=False)
         if due:
             for name, beta in zip(self.groups.names, self.weights.values()):
                 storage.put_scalar(f"lookahead/beta/{name}", beta, smoothing_hint=False)
             storage.put_scalar("lookahead/alpha", alpha, smoothing_hint=False)
-            storage.put_scalar("lookahead/role_task", float(role == "task"), smoothing_hint=False)
         return Gradients(result.gradients, result.losses, result.finite)
 
     def _step(self, loop, batches, role, alpha, telemetry, measure_change):
@@ -194,9 +201,15 @@ def check_settings(cfg: CfgNode) -> None:
             check_choice(f"METAALIGN.{key}", value, choices)
         except ValueError as error:
             raise UserError(str(error)) from None
-    for key, value in (("META_LR", node.META_LR), ("BETA.WEIGHT", node.BETA.WEIGHT)):
-        if value < 0:
-            raise UserError(f"METAALIGN.{key} must be >= 0, got {value}")
+    for key in ("META_LR", "HEAD_FACTOR", "WARMUP_ITERS", "START_ITER", "TELEMETRY_PERIOD",
+                "RELATIVE_CHANGE_PERIOD"):  # fmt: skip
+        if node[key] < 0:
+            raise UserError(f"METAALIGN.{key} must be >= 0, got {node[key]}")
+    for key in ("SUM", "WEIGHT", "LR"):
+        if node.BETA[key] < 0:
+            raise UserError(f"METAALIGN.BETA.{key} must be >= 0, got {node.BETA[key]}")
+    if cfg.SOLVER.BASE_LR <= 0:
+        raise UserError(f"SOLVER.BASE_LR must be above 0, got {cfg.SOLVER.BASE_LR}")
 
 
 def build_stage_groups(cfg: CfgNode, model: AdaptableModel) -> StageGroups:
@@ -229,11 +242,15 @@ def build_stage_groups(cfg: CfgNode, model: AdaptableModel) -> StageGroups:
 
 
 def task_objective(loop: AdaptationLoop, batches: Sequence[Batch], mixed: bool) -> Objective:
-    """Supervised losses. BatchNorm tracks nothing here: the alignment pass sees both domains."""
+    """Supervised losses. The backbone's BatchNorm tracks nothing here.
+
+    Its statistics are those of the alignment pass, which alone sees both domains, so that they
+    are updated once a step and domain as in joint training; in role task that pass is at theta'.
+    """
 
     def evaluate(params: Mapping[str, Tensor], index: int, batch: Batch):
         loop.streams.part = index
-        with loop.autocast(mixed), frozen_batch_statistics(loop.model):
+        with loop.autocast(mixed), frozen_batch_statistics(loop.model.backbone):
             return call_at(loop.model, params, "task_losses", batch["source"])
 
     parts = [partial(evaluate, index=i, batch=b) for i, b in enumerate(batches)]

@@ -18,8 +18,12 @@ class SaveOnInterrupt(HookBase):
     ``--resume`` then continues as if nothing had happened. A second signal ends it at once. To be
     registered last, so that the state it saves is that of a finished iteration.
 
+    One process only: several would have to agree on the step to stop at, and must not swallow the
+    signal by which their launcher ends them when one has failed. They continue from the last
+    checkpoint of ``SOLVER.CHECKPOINT_PERIOD``.
+
     Args:
-        checkpointer: of the trainer; the main process saves.
+        checkpointer: of the trainer.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -31,6 +35,8 @@ class SaveOnInterrupt(HookBase):
 
     def before_train(self) -> None:
         self._asked = False
+        if comm.get_world_size() > 1:
+            return
         try:
             self._before = {s: signal.signal(s, self._ask) for s in self.SIGNALS}
         except ValueError:  # not in the main thread: whoever runs us there handles signals
@@ -45,9 +51,8 @@ class SaveOnInterrupt(HookBase):
         if not self._asked:
             return
         iteration = self.trainer.iter
-        if comm.is_main_process():
-            self.checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
-            logger.info("stopped after iteration %d; continue with --resume", iteration)
+        self.checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
+        logger.info("stopped after iteration %d; continue with --resume", iteration)
         raise KeyboardInterrupt
 
     def _ask(self, number: int, frame: object) -> None:

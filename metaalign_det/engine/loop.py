@@ -15,7 +15,14 @@ from detectron2.engine import SimpleTrainer
 from detectron2.utils import comm
 from torch import Tensor
 
-from ..lookahead import FlatAllReduce, NonFiniteLossError, RandomStreams, check_finite, keep_local
+from ..lookahead import (
+    FlatAllReduce,
+    NonFiniteLossError,
+    RandomStreams,
+    all_finite,
+    check_finite,
+    keep_local,
+)
 from ..modeling.contract import AdaptableModel
 from .scaler import LossScaler
 
@@ -95,6 +102,8 @@ class AdaptationLoop(SimpleTrainer):
             p.grad = None  # the last step's, before this one's take their place in memory
         try:
             result = self.gradient_source(self, split_batch(batch, self.accumulation))
+            if self.scaler is None:
+                _check_gradients(result.by_name)
         except FloatingPointError as error:  # ours, or Detectron2's of boxes that are not finite
             raise NonFiniteLossError(
                 f"at iteration {self.iter}: {error}. The weights before this step are unharmed and "
@@ -158,8 +167,15 @@ class JointGradients:
         if loop.scaler is None:
             return Gradients(by_name, totals)
         by_name = {n: None if g is None else g / scale for n, g in by_name.items()}
-        present = torch.stack([g.abs().sum() for g in by_name.values() if g is not None])
-        return Gradients(by_name, totals, finite=bool(torch.isfinite(present).all()))
+        return Gradients(by_name, totals, finite=all_finite(by_name.values()))
+
+
+def _check_gradients(by_name: dict[str, Tensor | None]) -> None:
+    if not all_finite(by_name.values()):
+        bad = [n for n, g in by_name.items() if not all_finite([g])]
+        raise NonFiniteLossError(
+            f"the gradient of {bad[0]} and {len(bad) - 1} other parameters became infinite or NaN"
+        )
 
 
 def split_batch(batch: Batch, parts: int) -> list[Batch]:

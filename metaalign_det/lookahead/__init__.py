@@ -7,8 +7,7 @@ are in :mod:`.step`. The whole of it on a plain two-layer network (a test runs t
     import torch
     from torch import nn
     from torch.func import functional_call
-    from metaalign_det.alignment.terms import AlignmentTerm
-    from metaalign_det.lookahead import StageGroups, StageWeights, coordinated_step
+    from metaalign_det.lookahead import StageGroups, StageWeights, Term, coordinated_step
 
     sizes = {"body": (2, 8), "head": (8, 1), "critic": (8, 1)}
     net = nn.ModuleDict({name: nn.Linear(*size) for name, size in sizes.items()})
@@ -26,7 +25,7 @@ are in :mod:`.step`. The whole of it on a plain two-layer network (a test runs t
     def alignment(params):
         s, t = (run("critic", params, run("body", params, x).tanh()) for x in (source, target))
         loss = bce(s, torch.zeros_like(s)) + bce(t, torch.ones_like(t))
-        return {"critic": AlignmentTerm(loss, weight=0.1, owner="critic")}
+        return {"critic": Term(loss, weight=0.1, adversarial=True, owner="critic")}
 
     params = dict(net.named_parameters())
     groups = StageGroups({"body": ["body.weight", "body.bias"]})
@@ -46,6 +45,7 @@ from .objective import (
     Evaluation,
     NonFiniteLossError,
     Objective,
+    Term,
     WeightedLoss,
     check_finite,
     evaluate,
@@ -61,6 +61,7 @@ from .step import (
     ROLES,
     StepResult,
     UnreachedParameterError,
+    all_finite,
     check_choice,
     coordinated_step,
     look_ahead,
@@ -81,9 +82,11 @@ __all__ = [
     "StageGroups",
     "StageWeights",
     "StepResult",
+    "Term",
     "UnreachedParameterError",
     "WeightedLoss",
     "call_at",
+    "all_finite",
     "check_choice",
     "check_finite",
     "coordinated_step",

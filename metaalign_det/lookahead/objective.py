@@ -34,6 +34,16 @@ class WeightedLoss(Protocol):
     owner: str  # prefix of the owning discriminator's parameter names, "" if explicit
 
 
+@dataclass(frozen=True)
+class Term:
+    """A :class:`WeightedLoss` for those who have no class of their own for it."""
+
+    loss: Tensor
+    weight: float = 1.0
+    adversarial: bool = False
+    owner: str = ""
+
+
 Part = Callable[[Params], Mapping[str, "Tensor | WeightedLoss"]]
 
 
@@ -91,7 +101,7 @@ class Evaluation:
     Args:
         gradients: d/dp by name for the minimising parameters; dL_k/dphi_k for owned ones; None
             where the objective does not reach a parameter. Detached.
-        losses: every named loss, unweighted and summed over parts. Detached.
+        losses: every named loss summed over parts, explicit ones times their weight. Detached.
         graphs: with ``create_graph``, per part the graph of its gradients.
         owned: names of parameters that a discriminator owns.
     """
@@ -178,7 +188,8 @@ def _assemble(
         loss = term if isinstance(term, Tensor) else term.loss
         if loss.dim() != 0:
             raise ValueError(f"loss {name!r} is not a scalar: its shape is {tuple(loss.shape)}")
-        value = part_weight * loss.detach()
+        explicit = not isinstance(term, Tensor) and not term.adversarial
+        value = part_weight * (term.weight if explicit else 1.0) * loss.detach()
         totals[name] = totals[name] + value if name in totals else value
         if isinstance(term, Tensor):
             weighted = part_weight * loss

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 
 import torch
@@ -24,7 +24,7 @@ def second_order_term(
     cotangent: Mapping[str, Tensor],
     scope: Sequence[str],
     *,
-    through_adversary: bool = False,
+    owned: Collection[str] = (),
     loss_scale: float = 1.0,
     again: tuple[RandomState, Callable[[], AbstractContextManager]] | None = None,
 ) -> Gradients:
@@ -39,7 +39,7 @@ def second_order_term(
         ahead: its evaluation; its kept graphs are used up and released one by one.
         cotangent: c by name, alpha beta v over the scope.
         scope: names over which g and c are contracted.
-        through_adversary: include parameters that discriminators own.
+        owned: names that get nothing: parameters that discriminators own.
         loss_scale: the factor that is in the kept graphs.
         again: None to use the kept graphs; else the random state before the first evaluation
             and the replay context, to evaluate part by part once more.
@@ -47,11 +47,7 @@ def second_order_term(
     Raises:
         DoubleBackwardError: an operator has no second derivative.
     """
-    targets = [
-        n
-        for n, p in params.items()
-        if p.requires_grad and (through_adversary or n not in ahead.owned)
-    ]
+    targets = [n for n, p in params.items() if p.requires_grad and n not in owned]
     total: Gradients = dict.fromkeys(targets)
     if again is None:
         while ahead.graphs:

@@ -22,6 +22,7 @@ Nothing here knows about models; objectives are functions of named parameters.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -55,7 +56,8 @@ class StepResult:
             into ``p.grad``; clipping comes after.
         beta_gradient (Tensor): shape (M,), d(objective)/d(beta) without L_beta.
         losses: every named loss, of the looking objective at theta and of the validating one at
-            theta', unweighted; this process's own.
+            theta'; explicit ones times their weight, adversarial ones as they are; this process's
+            own.
         finite: False if some gradient is infinite or NaN (looked at only with a loss scale):
             skip the update.
         telemetry: numbers by name, see :func:`coordinated_step`; empty unless asked for.
@@ -148,7 +150,7 @@ def coordinated_step(
     look_state = RandomState() if order == "exact" and not keep else None
     ahead = evaluate(look, params, create_graph=keep, graph_for=scope, loss_scale=scale)
     g = _averaged(average, {n: ahead.gradients[n] for n in scope}, params)
-    if loss_scale is not None and not _all_finite(g.values()):
+    if loss_scale is not None and not all_finite(g.values()):
         result = StepResult(
             ahead.gradients, inner_products(groups, g, g, params), ahead.losses, finite=False
         )
@@ -167,7 +169,7 @@ def coordinated_step(
             ahead,
             {n: step_size[n] * v[n] for n in scope if v[n] is not None},
             scope,
-            through_adversary=through_adversary,
+            owned=() if through_adversary else ahead.owned | there.owned,
             loss_scale=scale,
             again=None if look_state is None else (look_state, replay),
         )
@@ -186,7 +188,8 @@ def coordinated_step(
         gradients = _averaged(average, bucket, params)
         v = {n: gradients[n] for n in scope}
         gradients.update({n: add(g[n], v[n]) for n in scope})
-    _check_reached(g, v)
+    if inner == "global":  # a local gradient may miss what another process reaches
+        _check_reached(g, v)
 
     numbers: dict[str, float] = {}
     products = inner_products(groups, g, v, params)
@@ -202,7 +205,7 @@ def coordinated_step(
         gradients=gradients,
         beta_gradient=-alpha * products,
         losses={**ahead.losses, **there.losses},
-        finite=loss_scale is None or _all_finite(gradients.values()),
+        finite=loss_scale is None or all_finite(gradients.values()),
         telemetry=numbers,
     )
     return result if inner == "global" else _average_result(result, reduce, params)
@@ -244,7 +247,7 @@ def _average_result(
     params = {**params, _BETA: beta}
     averaged = _averaged(reduce, {**result.gradients, _BETA: beta}, params)
     beta = averaged.pop(_BETA)
-    finite = result.finite and _all_finite([beta])
+    finite = result.finite and all_finite([beta])
     return replace(result, gradients=averaged, beta_gradient=beta, finite=finite)
 
 
@@ -261,6 +264,6 @@ def _check_reached(g: Gradients, v: Gradients) -> None:
         )
 
 
-def _all_finite(tensors) -> bool:
-    sums = [t.detach().abs().sum() for t in tensors if t is not None]
-    return not sums or bool(torch.isfinite(torch.stack(sums)).all())
+def all_finite(tensors) -> bool:
+    """Whether no tensor (None is passed over) holds an infinity or a NaN; one synchronisation."""
+    return math.isfinite(norm(tensors))

@@ -137,10 +137,14 @@ def test_every_quantity_is_recorded_once_a_step():
     h = trained("METAALIGN.ORDER", "exact", *extra, steps=2)
     plain = trained(hook=False, steps=2)
     for name, history in h.storage.histories().items():
-        assert len(history.values()) == 2, name
+        of_one_role = "/domain" in name or "/task" in name
+        assert len(history.values()) == (1 if of_one_role else 2), name
     extra_names = set(h.storage.histories()) - set(plain.storage.histories())
     assert extra_names and all(n.startswith("lookahead/") for n in extra_names)
-    assert {f"lookahead/{q}/res3" for q in ("cosine", "inner", "beta", "step_ratio")} <= extra_names
+    assert "lookahead/beta/res3" in extra_names
+    for quantity in ("cosine", "inner", "step_ratio"):
+        for role in ("domain", "task"):
+            assert f"lookahead/{quantity}/{role}/res3" in extra_names
 
 
 @pytest.mark.parametrize("order", ["first", "exact"])
@@ -297,8 +301,36 @@ def test_relative_change_is_small_for_a_small_step_because_samples_are_kept():
     changes = []
     for meta_lr in (1e-6, 1.0):
         h = trained("METAALIGN.META_LR", meta_lr, *opts, double=True, steps=1)
-        changes.append(h.storage.history("lookahead/relative_change").latest())
+        changes.append(h.storage.history("lookahead/relative_change/domain").latest())
     assert changes[0] < 1e-5 < changes[1]
+
+
+def test_telemetry_sees_both_roles_at_any_period():
+    hook = Harness(tiny_cfg(), [], hook=True).hook
+    due = [i for i in range(60) if hook._is_due(i, 20)]
+    assert {hook.role_at(i) for i in due} == {"domain", "task"} and len(due) == 6
+    assert not any(hook._is_due(i, 0) for i in range(60))
+
+
+@pytest.mark.parametrize("hook", [True, False])
+def test_a_gradient_that_is_not_finite_never_reaches_the_weights(hook):
+    h = Harness(tiny_cfg("MODEL.DA.GLOBAL.NORM", ""), [batch()], hook=hook)
+    before = state(h)
+    h.model.roi_heads.box_predictor.cls_score.weight.register_hook(lambda g: g * float("nan"))
+    with pytest.raises(NonFiniteLossError, match="gradient of roi_heads.box_predictor.cls_score"):
+        h.train(0, 1)
+    assert_same(state(h), before)
+
+
+def test_batch_statistics_of_heads_are_tracked_as_in_plain_training():
+    norm = ("MODEL.ROI_BOX_HEAD.NORM", "BN", "MODEL.ROI_BOX_HEAD.NUM_CONV", 1,
+            "MODEL.ROI_BOX_HEAD.CONV_DIM", 8)  # fmt: skip
+    for role in ("domain", "task"):
+        opts = ("METAALIGN.META_LR", 0.0, "METAALIGN.ROLE", role)
+        a, b = state(trained(*norm, *opts, steps=2)), state(trained(*norm, hook=False, steps=2))
+        names = [k for k in b if "roi_heads" in k and "running_" in k]
+        assert names and all(b[k].std() > 0 for k in names)
+        assert_same({k: a[k] for k in names}, {k: b[k] for k in names}, 1e-5)
 
 
 def test_a_storage_is_not_left_open():

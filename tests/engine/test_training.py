@@ -252,7 +252,7 @@ def test_train_and_evaluate_from_the_command_line(tmp_path):
     assert "Warning: " not in done.stderr + done.stdout, "third-party warnings reach the user"
     rows = [json.loads(line) for line in (out / "metrics.json").read_text().splitlines()]
     recorded = {k: v for row in rows for k, v in row.items()}
-    assert {"lookahead/cosine/res3", "da/local_acc_target", "loss_cls"} <= set(recorded)
+    assert {"lookahead/cosine/domain/res3", "da/local_acc_target", "loss_cls"} <= set(recorded)
     score = recorded["watercolor_test/voc/AP50_11pt"]
     assert (out / "model_final.pth").is_file()
     weights = str(out / "model_final.pth")

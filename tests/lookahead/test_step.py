@@ -216,6 +216,25 @@ def test_exact_mode_is_the_same_in_both_roles_to_first_order():
         assert relative_error(grads[0][n], grads[1][n]) < alpha
 
 
+def test_discriminators_are_left_out_of_the_second_order_when_the_task_looks_ahead_too():
+    """The task may depend on a discriminator, as it does through context vectors."""
+    t = toy()
+
+    def task(p):
+        return {
+            "loss": sum(t.task(p).values()) + (p["critics.far.weight"] * p["stage2.0.bias"]).sum()
+        }
+
+    args = (task, t.alignment, t.params, t.groups, BETA, ALPHA)
+    first, exact, through = (
+        coordinated_step(*args, role="task", order=order, through_adversary=flag).gradients
+        for order, flag in (("first", False), ("exact", False), ("exact", True))
+    )
+    name = "critics.far.weight"
+    assert torch.equal(exact[name], first[name])
+    assert not torch.equal(through[name], first[name])
+
+
 def test_through_adversary_adds_the_task_loss_to_discriminators_and_only_then():
     t = toy()
     out = {

@@ -5,6 +5,8 @@ Shape shorthand: N images, C features, K classes, D domains.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 import torch.nn.functional as F
 from detectron2.config import configurable
@@ -135,8 +137,7 @@ class DomainAdaptiveClassifier(AdaptableModel):
         Args:
             source: dicts with ``image`` (C, H, W) and ``label`` (int, 0 to K - 1).
         """
-        with self.stream("task"):
-            return self._cross_entropy(source, self._predict(source)[1])
+        return self._cross_entropy(source, self._predict(source, "source")[1])
 
     def alignment_terms(self, source: list[dict], target: list[dict]) -> dict[str, AlignmentTerm]:
         """The terms of the alignment method; {} without one.
@@ -147,8 +148,7 @@ class DomainAdaptiveClassifier(AdaptableModel):
         """
         if self.alignment is None:
             return {}
-        with self.stream("alignment"):
-            return self._terms(source, target, self._predict(source), reverse=False)
+        return self._terms(source, target, self._predict(source, "source"), reverse=False)
 
     @property
     def aligns(self) -> bool:
@@ -179,13 +179,10 @@ class DomainAdaptiveClassifier(AdaptableModel):
         if not isinstance(batch, dict):
             return self.task_losses(batch)
         source, target = batch["source"], batch.get("target", [])
-        with self.stream("task"):
-            predicted = self._predict(source)
-            losses = self._cross_entropy(source, predicted[1])
+        predicted = self._predict(source, "source")
+        losses = self._cross_entropy(source, predicted[1])
         if self.alignment is not None:
-            with self.stream("alignment"):
-                terms = self._terms(source, target, predicted, reverse=True)
-            losses.update(joint_losses(terms))
+            losses.update(joint_losses(self._terms(source, target, predicted, reverse=True)))
         return losses
 
     def inference(self, inputs: list[dict]) -> list[dict[str, Tensor]]:
@@ -208,9 +205,15 @@ class DomainAdaptiveClassifier(AdaptableModel):
         pixels = torch.stack([x["image"].to(self.device) for x in images])
         return self.backbone((pixels - self.pixel_mean) / self.pixel_std)
 
-    def _predict(self, inputs: list[dict]) -> tuple[Tensor, Tensor]:
-        """Features (N, C) and logits (N, K) of the images."""
-        pooled = self.backbone_features(inputs)[self.in_feature]
+    def _predict(self, inputs: list[dict], domain: str = "") -> tuple[Tensor, Tensor]:
+        """Features (N, C) and logits (N, K) of the images.
+
+        The passes of a domain in one step share their random numbers: joint training has one of
+        the source, a lookahead one for each objective, and a backbone with dropout must not see
+        the difference.
+        """
+        with self.stream(f"backbone/{domain}") if domain else nullcontext():
+            pooled = self.backbone_features(inputs)[self.in_feature]
         features = self.bottleneck(pooled.mean(dim=(2, 3)))
         logits = self.classifier(features)
         if self.alignment is not None:
@@ -245,19 +248,20 @@ class DomainAdaptiveClassifier(AdaptableModel):
                     f"MODEL.ALIGN.BETWEEN {self.between!r} aligns with the target, but the batch "
                     "has no target images: name a data set in DATASETS.TARGET, or align 'sources'"
                 )
-            of_target = self._predict(target)
+            of_target = self._predict(target, "target")
             features = torch.cat([features, of_target[0]])
             logits = torch.cat([logits, of_target[1]])
             last = 1 if self.between == "target" else self.num_sources
             domains = domains + [last] * len(target)
-        terms = self.alignment(
-            features,
-            logits,
-            torch.tensor(domains, device=features.device),
-            weight=self._weight(),
-            reverse=reverse,
-            observe=self._record_accuracy,
-        )
+        with self.stream("alignment"):
+            terms = self.alignment(
+                features,
+                logits,
+                torch.tensor(domains, device=features.device),
+                weight=self._weight(),
+                reverse=reverse,
+                observe=self._record_accuracy,
+            )
         return {name: term.under("alignment") for name, term in terms.items()}
 
     def _source_domains(self, source: list[dict]) -> list[int]:
