@@ -1,9 +1,9 @@
 #!/usr/bin/env python
 """Train or evaluate a domain-adaptive detector or classifier.
 
-    tools/train_net.py --config-file configs/voc2watercolor_swda_meta.yaml
-    tools/train_net.py --config-file ... --resume
-    tools/train_net.py --config-file ... --eval-only MODEL.WEIGHTS output/model_final.pth
+tools/train_net.py --config-file configs/voc2watercolor_swda_meta.yaml
+tools/train_net.py --config-file ... --resume
+tools/train_net.py --config-file ... --eval-only MODEL.WEIGHTS output/model_final.pth
 """
 
 import sys

@@ -97,7 +97,7 @@ def _total(
     check_finite(losses)
     factors = dict.fromkeys(names, 1.0)
     weighted = []
-    for name, term in terms.items():
+    for term in terms.values():
         if isinstance(term, Tensor):
             weighted.append(term)
         elif not term.adversarial:

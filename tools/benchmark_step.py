@@ -1,0 +1,180 @@
+#!/usr/bin/env python
+"""What a training step costs: plain SW-DA, MetaAlign first order and exact, the authors' scheme.
+
+tools/benchmark_step.py --preset r50                        # ResNet-50-C4, 256 px
+tools/benchmark_step.py --preset mini --rounds 20 --output output/benchmark/mini.json
+tools/benchmark_step.py --config-file my.yaml --image-size 600 800 -- MODEL.DEVICE cuda
+
+Time: the arms run in turn, round after round, in one process; the ratio to plain is the median over
+rounds. Memory: each arm in a fresh process. Images are noise; weights are random.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import torch  # noqa: E402
+
+import metaalign_det.modeling  # noqa: E402, F401  (registers)
+from metaalign_det.analysis import benchmark  # noqa: E402
+from metaalign_det.analysis.sweep_report import describe_machine  # noqa: E402
+from metaalign_det.analysis.table import format_table  # noqa: E402
+from metaalign_det.config import load_cfg  # noqa: E402
+from metaalign_det.errors import UserError  # noqa: E402
+
+_C4 = "configs/voc2watercolor_swda_meta_paper.yaml"
+_ROIS = ("MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", "64")
+#: Preset -> (config, KEY VALUE pairs, image height and width).
+PRESETS: dict[str, tuple[str, tuple[str, ...], tuple[int, int]]] = {
+    "mini": ("configs/mini/swda_meta.yaml", ("METAALIGN.SCOPE", "backbone"), (160, 160)),
+    "r18": (
+        _C4,
+        (
+            *("MODEL.BACKBONE.NAME", "build_mini_resnet_backbone", "MODEL.MINI_RESNET.WIDTH", "64"),
+            *("MODEL.ROI_HEADS.NAME", "ContextStandardROIHeads"),
+            *("MODEL.ROI_BOX_HEAD.NAME", "FastRCNNConvFCHead", "MODEL.ROI_BOX_HEAD.NUM_FC", "2"),
+            *("MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION", "7", *_ROIS),
+        ),
+        (256, 256),
+    ),
+    "r50": (_C4, ("MODEL.RESNETS.DEPTH", "50", *_ROIS), (256, 256)),
+}
+_MAIN_ARMS = [a for a in benchmark.ARMS if not a.endswith("-task") or a.startswith("first")]
+_MAIN_ARMS.append("authors-task")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--preset", choices=PRESETS, help="a config, its options and an image size")
+    add("--config-file", metavar="FILE", help="instead of a preset")
+    add("--image-size", type=int, nargs="+", metavar="PIXELS", help="height and width, or both")
+    add("--arms", nargs="+", choices=benchmark.ARMS, default=_MAIN_ARMS, metavar="ARM")
+    add("--rounds", type=int, default=10, help="rounds that count (default: 10)")
+    add("--discard", type=int, default=2, help="rounds before them (default: 2)")
+    add("--no-memory", action="store_true", help="time only")
+    add("--output", type=Path, metavar="FILE", help="JSON to write")
+    add("--memory-of", choices=benchmark.ARMS, help=argparse.SUPPRESS)
+    argv = sys.argv[1:]
+    cut = argv.index("--") if "--" in argv else len(argv)
+    args = parser.parse_args(argv[:cut])
+    args.opts = argv[cut + 1 :]
+    if (args.preset is None) == (args.config_file is None):
+        parser.error("name either --preset or --config-file")
+    return args
+
+
+def make_bench(args: argparse.Namespace) -> benchmark.Bench:
+    """The bench of a command line; on the CPU where there is no CUDA."""
+    config, opts, size = args.config_file, (), (600, 800)
+    if args.preset:
+        config, opts, size = PRESETS[args.preset]
+        config = str(ROOT / config)
+    if args.image_size:
+        size = (args.image_size[0], args.image_size[-1])
+    cfg = load_cfg(config, [*opts, *args.opts])
+    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
+        cfg.MODEL.DEVICE = "cpu"
+    return benchmark.Bench(cfg, size)
+
+
+def memory_in_fresh_process(arm: str) -> float:
+    """Bytes of growth, measured by this tool in a process of its own."""
+    cut = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    command = [sys.executable, *sys.argv[:cut], "--memory-of", arm, *sys.argv[cut:]]
+    # One arena: what it hands back to the system does not depend on thread timing.
+    environment = {**os.environ, "MALLOC_ARENA_MAX": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if done.returncode:
+        raise UserError(f"measuring the memory of {arm} failed: {done.stderr.strip()[-500:]}")
+    return float(done.stdout.split()[-1])
+
+
+def progress(what: str, done: int, total: int, started: float) -> None:
+    left = (time.monotonic() - started) / max(done, 1) * (total - done)
+    sys.stderr.write(f"{what} {done}/{total}, about {left:.0f} s left\n")
+
+
+def main() -> None:
+    args = arguments()
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    bench = make_bench(args)
+    if args.memory_of:
+        print(benchmark.measure_memory(bench, args.memory_of))
+        return
+    started = time.monotonic()
+    timings = benchmark.measure_time(
+        bench,
+        args.arms,
+        args.rounds,
+        args.discard,
+        lambda done, total: progress("round", done, total, started),
+    )
+    memory: dict[str, float] = {}
+    if not args.no_memory:
+        started = time.monotonic()
+        for i, arm in enumerate(args.arms):
+            memory[arm] = memory_in_fresh_process(arm)
+            progress("memory", i + 1, len(args.arms), started)
+
+    plain = args.arms[0]
+    parts = {k: statistics.median(v) for k, v in timings.parts.items()}
+    rows = []
+    for arm in args.arms:
+        ratios = [a / b for a, b in zip(timings.cpu[arm], timings.cpu[plain])]
+        wall = [a / b for a, b in zip(timings.wall[arm], timings.wall[plain])]
+        row = {
+            "arm": benchmark.ARMS[arm].label,
+            "CPU time": statistics.median(ratios),
+            "range": f"{min(ratios):.2f}–{max(ratios):.2f}",
+            "wall time": statistics.median(wall),
+            "CPU s": statistics.median(timings.cpu[arm]),
+        }
+        if memory:
+            row |= {"memory": memory[arm] / memory[plain], "MB": round(memory[arm] / 2**20)}
+        rows.append(row)
+    step = statistics.median(timings.cpu[plain])
+    h, w = bench.size
+    title = f"{args.preset or args.config_file}, {h}x{w} px, ratio to {benchmark.ARMS[plain].label}"
+    print(format_table(rows, list(rows[0]), title, style="markdown", digits=2))
+    b, task, align = parts["backbone"], parts["task"], parts["alignment"]
+    command = shlex.join(["tools/benchmark_step.py", *sys.argv[1:]])
+    print(
+        f"\nforward passes: b = {b:.3f} s, h = {task - b:.3f} s, d = {align - b:.3f} s; telemetry "
+        f"{100 * parts['telemetry'] / step:.2f} % of a plain step\nmachine: {describe_machine()}, "
+        f"{torch.get_num_threads()} thread; command: {command}"
+    )
+    if args.output:
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+        result = {
+            "rows": rows,
+            "cpu": timings.cpu,
+            "wall": timings.wall,
+            "parts": timings.parts,
+            "memory": memory,
+            "machine": describe_machine(),
+        }
+        args.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"error: {error}")
