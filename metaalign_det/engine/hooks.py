@@ -151,24 +151,25 @@ class MetaAlignHook(HookBase):
         alignment = alignment_objective(
             loop, batches, mixed=not (exact and role == "domain"), split=self.cfg.SPLIT_DOMAINS
         )
-        return coordinated_step(
-            task,
-            alignment,
-            dict(loop.model.named_parameters()),
-            self.groups,
-            self.weights.values(),
-            alpha,
-            role=role,
-            order=self.cfg.ORDER,
-            hvp=self.cfg.HVP,
-            through_adversary=self.cfg.THROUGH_DISCRIMINATOR,
-            reduce=loop.reduce,
-            inner=self.cfg.INNER_GRADIENT,
-            loss_scale=loop.loss_scale,
-            replay=partial(_unreported, loop.model),
-            telemetry=telemetry,
-            measure_change=measure_change,
-        )
+        with loop.model.shared_prefix():
+            return coordinated_step(
+                task,
+                alignment,
+                dict(loop.model.named_parameters()),
+                self.groups,
+                self.weights.values(),
+                alpha,
+                role=role,
+                order=self.cfg.ORDER,
+                hvp=self.cfg.HVP,
+                through_adversary=self.cfg.THROUGH_DISCRIMINATOR,
+                reduce=loop.reduce,
+                inner=self.cfg.INNER_GRADIENT,
+                loss_scale=loop.loss_scale,
+                replay=partial(_unreported, loop.model),
+                telemetry=telemetry,
+                measure_change=measure_change,
+            )
 
     def _update_beta(self, gradient: Tensor, schedule: float) -> None:
         self.weights.set_gradient(gradient)

@@ -70,3 +70,8 @@ class AdaptableModel(nn.Module):
     def fixed_samples(self) -> Iterator[None]:
         """Within it, what a pass samples (regions of interest) is kept for the passes after it."""
         yield
+
+    @contextmanager
+    def shared_prefix(self) -> Iterator[None]:
+        """Within it, frozen first layers run once for images that several passes see."""
+        yield

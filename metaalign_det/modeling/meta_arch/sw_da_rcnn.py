@@ -33,6 +33,7 @@ from ...errors import UserError
 from ...layers.roi_align import make_twice_differentiable
 from ...lookahead.stateless import frozen_batch_statistics
 from ..contract import AdaptableModel
+from ..frozen_prefix import FrozenPrefix
 from ..stages import backbone_stages
 from ..storage import put_scalar
 
@@ -95,6 +96,7 @@ class SWDARCNN(AdaptableModel, GeneralizedRCNN):
         self.context_from = [k for k in ("local", "global") if context and k in discriminators]
         self.rois_per_image = rois_per_image
         self.feature_strides = {k: s.stride for k, s in self.backbone.output_shape().items()}
+        self._prefix = FrozenPrefix()
         make_twice_differentiable(self)
 
     @classmethod
@@ -190,6 +192,11 @@ class SWDARCNN(AdaptableModel, GeneralizedRCNN):
         with memo():
             yield
 
+    @contextmanager
+    def shared_prefix(self) -> Iterator[None]:
+        with self._prefix.shared(self.backbone):
+            yield
+
     # ---- as a Detectron2 model --------------------------------------------------------------
 
     def forward(self, batch: dict[str, list[dict]] | list[dict]):
@@ -241,7 +248,7 @@ class SWDARCNN(AdaptableModel, GeneralizedRCNN):
         Joint training runs the source through the backbone once, a lookahead for each objective:
         a backbone with dropout must not see the difference.
         """
-        images = self.preprocess_image(inputs)
+        images = self._prefix.images(inputs, self.preprocess_image)
         stream = (
             nullcontext() if domain is None else self.stream(f"backbone/{_DOMAIN_NAMES[domain]}")
         )
