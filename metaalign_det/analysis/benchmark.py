@@ -10,6 +10,7 @@ h task heads; d discriminators, on one domain.
 
 from __future__ import annotations
 
+import re
 import resource
 import sys
 import time
@@ -297,7 +298,15 @@ def measure_memory(bench: Bench, arm: str, steps: int = 3) -> float:
 
 
 def _peak_resident() -> int:
-    """Peak resident set of this process in bytes."""
+    """Peak resident set of this process in bytes.
+
+    ``ru_maxrss`` alone will not do on Linux: a process inherits it from the one that started it.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        found = re.search(r"^VmHWM:\s+(\d+) kB$", status.read_text(), re.MULTILINE)
+        if found:
+            return int(found[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

@@ -78,7 +78,7 @@ def test_layers_with_state_or_randomness_are_not_remembered():
     for training, runs in ((True, 2), (False, 1)):
         layer.train(training)
         count = []
-        handle = layer[0].register_forward_hook(lambda *a: count.append(1))
+        handle = layer[0].register_forward_hook(lambda *a, seen=count: seen.append(1))
         with prefix.shared(backbone):
             backbone(x)
             backbone(x)
