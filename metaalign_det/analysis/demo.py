@@ -32,7 +32,8 @@ class Demo:
         seed: of all runs.
         output: folder of the runs, the table and the pictures.
         pretrain: config of a first stage that all start from.
-        overrides: ``KEY VALUE`` pairs for every run.
+        overrides: ``KEY VALUE`` pairs for every run after the first stage.
+        pretrain_overrides: ``KEY VALUE`` pairs for the first stage.
     """
 
     title: str
@@ -42,6 +43,7 @@ class Demo:
     output: Path
     pretrain: Path | None = None
     overrides: tuple[str, ...] = ()
+    pretrain_overrides: tuple[str, ...] = ()
 
     def plan(self) -> dict[str, Run]:
         """Label of a row -> its run."""
@@ -55,7 +57,7 @@ class Demo:
         )
         first = None
         if self.pretrain is not None:
-            opts = ("DATASETS.TEST", repr(tests), *self.overrides)
+            opts = ("DATASETS.TEST", repr(tests), *self.pretrain_overrides)
             first = Pretraining(self.pretrain, overrides=opts)
         runs = plan_runs(
             benchmark,
