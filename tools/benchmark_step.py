@@ -12,7 +12,6 @@ rounds. Memory: each arm in a fresh process. Images are noise; weights are rando
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shlex
 import statistics
@@ -31,12 +30,15 @@ import torch  # noqa: E402
 
 import metaalign_det.modeling  # noqa: E402, F401  (registers)
 from metaalign_det.analysis import benchmark  # noqa: E402
+from metaalign_det.analysis.benchmark_report import as_json, parts_of, rows_of  # noqa: E402
 from metaalign_det.analysis.sweep_report import describe_machine  # noqa: E402
 from metaalign_det.analysis.table import format_table  # noqa: E402
 from metaalign_det.config import load_cfg  # noqa: E402
 from metaalign_det.errors import UserError  # noqa: E402
+from metaalign_det.evaluation.report import write_json  # noqa: E402
 
 _C4 = "configs/voc2watercolor_swda_meta_paper.yaml"
+_R50 = ("MODEL.RESNETS.DEPTH", "50")
 _ROIS = ("MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", "64")
 #: Preset -> (config, KEY VALUE pairs, image height and width).
 PRESETS: dict[str, tuple[str, tuple[str, ...], tuple[int, int]]] = {
@@ -51,7 +53,10 @@ PRESETS: dict[str, tuple[str, tuple[str, ...], tuple[int, int]]] = {
         ),
         (256, 256),
     ),
-    "r50": (_C4, ("MODEL.RESNETS.DEPTH", "50", *_ROIS), (256, 256)),
+    # The config as it is: 128 regions pooled to 7x7, as SW-DA's authors have it.
+    "r50": (_C4, _R50, (256, 256)),
+    # Detectron2's own pooling for C4: heavier heads, as most of its users run them.
+    "r50_pool14": (_C4, (*_R50, *_ROIS, "MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION", "14"), (256, 256)),
 }
 _MAIN_ARMS = [a for a in benchmark.ARMS if not a.endswith("-task") or a.startswith("first")]
 _MAIN_ARMS.append("authors-task")
@@ -77,6 +82,10 @@ def arguments() -> argparse.Namespace:
     args.opts = argv[cut + 1 :]
     if (args.preset is None) == (args.config_file is None):
         parser.error("name either --preset or --config-file")
+    if "plain" not in args.arms:
+        args.arms = ["plain", *args.arms]  # what the others are compared with
+    if args.rounds < 1 or args.discard < 0:
+        parser.error("--rounds must be at least 1 and --discard at least 0")
     return args
 
 
@@ -114,6 +123,7 @@ def progress(what: str, done: int, total: int, started: float) -> None:
 def main() -> None:
     args = arguments()
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    kept = not args.memory_of and benchmark.keep_freed_memory()
     bench = make_bench(args)
     if args.memory_of:
         print(benchmark.measure_memory(bench, args.memory_of))
@@ -133,44 +143,34 @@ def main() -> None:
             memory[arm] = memory_in_fresh_process(arm)
             progress("memory", i + 1, len(args.arms), started)
 
-    plain = args.arms[0]
-    parts = {k: statistics.median(v) for k, v in timings.parts.items()}
-    rows = []
-    for arm in args.arms:
-        ratios = [a / b for a, b in zip(timings.cpu[arm], timings.cpu[plain])]
-        wall = [a / b for a, b in zip(timings.wall[arm], timings.wall[plain])]
-        row = {
-            "arm": benchmark.ARMS[arm].label,
-            "CPU time": statistics.median(ratios),
-            "range": f"{min(ratios):.2f}–{max(ratios):.2f}",
-            "wall time": statistics.median(wall),
-            "CPU s": statistics.median(timings.cpu[arm]),
-        }
-        if memory:
-            row |= {"memory": memory[arm] / memory[plain], "MB": round(memory[arm] / 2**20)}
-        rows.append(row)
-    step = statistics.median(timings.cpu[plain])
+    rows = rows_of(args.arms, timings, memory)
+    parts = parts_of(timings)
+    step = statistics.median(timings.cpu["plain"])
+    setting = {
+        "name": args.preset or args.config_file,
+        "image_size": list(bench.size),
+        "command": shlex.join(["tools/benchmark_step.py", *sys.argv[1:]]),
+        "machine": describe_machine(),
+        "device": str(bench.model.device),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "rounds": args.rounds,
+        "freed_memory_kept": kept,
+        "malloc": {k: v for k, v in os.environ.items() if k.startswith("MALLOC_")},
+    }
     h, w = bench.size
-    title = f"{args.preset or args.config_file}, {h}x{w} px, ratio to {benchmark.ARMS[plain].label}"
+    title = f"{setting['name']}, {h}x{w} px, ratio to plain joint training"
     print(format_table(rows, list(rows[0]), title, style="markdown", digits=2))
-    b, task, align = parts["backbone"], parts["task"], parts["alignment"]
-    command = shlex.join(["tools/benchmark_step.py", *sys.argv[1:]])
     print(
-        f"\nforward passes: b = {b:.3f} s, h = {task - b:.3f} s, d = {align - b:.3f} s; telemetry "
-        f"{100 * parts['telemetry'] / step:.2f} % of a plain step\nmachine: {describe_machine()}, "
-        f"{torch.get_num_threads()} thread; command: {command}"
+        f"\nforward passes: b = {parts['b']:.3f} s, h = {parts['h']:.3f} s, "
+        f"d = {parts['d']:.3f} s; one record of telemetry: "
+        f"{100 * parts['telemetry'] / step:.2f} % of a plain step\n"
+        f"machine: {setting['machine']}, {setting['threads']} thread(s) on "
+        f"{setting['device']}; command: {setting['command']}"
     )
     if args.output:
         args.output.parent.mkdir(parents=True, exist_ok=True)
-        result = {
-            "rows": rows,
-            "cpu": timings.cpu,
-            "wall": timings.wall,
-            "parts": timings.parts,
-            "memory": memory,
-            "machine": describe_machine(),
-        }
-        args.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        write_json(args.output, as_json(args.arms, timings, memory, setting))
 
 
 if __name__ == "__main__":
