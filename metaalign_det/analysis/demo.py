@@ -80,7 +80,7 @@ def run_demo(
     """
     runs = demo.plan()
     sweep = Sweep(
-        list(runs.values()),
+        list(reversed(runs.values())),  # the longest, which stand last, first
         [sys.executable, str(train_script)],
         jobs=jobs,
         on_progress=on_progress,

@@ -167,7 +167,13 @@ class AdaptationTrainer(DefaultTrainer):
 
 
 def check_batches(cfg: CfgNode) -> None:
-    """Batches must divide over domains, processes and micro-batches, and leave enough for MMD."""
+    """There are batches, they divide over domains, processes and micro-batches, and leave enough
+    for MMD."""
+    if cfg.SOLVER.MAX_ITER < 1:
+        raise UserError(
+            f"SOLVER.MAX_ITER must be >= 1, got {cfg.SOLVER.MAX_ITER}; to evaluate without "
+            "training use --eval-only"
+        )
     domains = len(source_domains(cfg))
     shares = comm.get_world_size() * cfg.SOLVER.ACCUMULATION_STEPS
     split = (

@@ -163,6 +163,7 @@ MMD = ("MODEL.ALIGN.METHOD", "mmd")
 @pytest.mark.parametrize(
     "opts, message",
     [
+        (("SOLVER.MAX_ITER", 0), "SOLVER.MAX_ITER must be >= 1, got 0; .* --eval-only"),
         (("SOLVER.ACCUMULATION_STEPS", 3), "SOLVER.ACCUMULATION_STEPS = 3"),
         (("SOLVER.ACCUMULATION_STEPS", 0), "SOLVER.ACCUMULATION_STEPS must be >= 1"),
         # One image of each domain, two micro-batches: each would hold a single domain.
@@ -171,11 +172,12 @@ MMD = ("MODEL.ALIGN.METHOD", "mmd")
             "IMS_PER_BATCH = 2 cannot be split over 2 source domains, .* a multiple of 4",
         ),
         (("SOLVER.ACCUMULATION_STEPS", 2, *MMD), "at least 2 images of each domain .* leaves 1"),
+        (("SOLVER.IMS_PER_BATCH", 1, *MMD), "SOLVER.IMS_PER_BATCH = 1 .* leaves 1"),
         (("SOLVER.IMS_PER_BATCH_TARGET", 1, *MMD), "SOLVER.IMS_PER_BATCH_TARGET = 1 .* leaves 1"),
         (("MODEL.ALIGN.BETWEEN", "domains", *TWO_DOMAINS, *MMD), "leaves 1"),
     ],
 )
-def test_batches_that_cannot_be_split_are_named(tmp_path, opts, message):
+def test_lengths_and_batches_that_cannot_be_are_named(tmp_path, opts, message):
     with pytest.raises(UserError, match=message):
         AdaptationTrainer(training_cfg(tmp_path, *opts))
 

@@ -239,7 +239,6 @@ def test_the_digits_network_takes_other_image_sizes_and_no_fc():
         (("MODEL.ALIGN.BETWEEN", "sources"), "at least two source domains"),
         (("MODEL.ALIGN.SCHEDULE", "cosine"), "MODEL.ALIGN.SCHEDULE: unknown schedule 'cosine'"),
         (("MODEL.ALIGN.LAMBDA", -1.0), "MODEL.ALIGN.LAMBDA must be >= 0"),
-        (("MODEL.ALIGN.METHOD", "mmd", "SOLVER.IMS_PER_BATCH", 1), "SOLVER.IMS_PER_BATCH is 1"),
         (("MODEL.CLASSIFIER.IN_FEATURE", "res5"), "no output 'res5', only conv1, conv2, flat, fc"),
         (("MODEL.CLASSIFIER.NUM_CLASSES", 1), "MODEL.CLASSIFIER.NUM_CLASSES must be >= 2"),
         (("MODEL.DIGITS_NET.CHANNELS", "[]"), "MODEL.DIGITS_NET needs"),

@@ -54,7 +54,7 @@ def alignment_from_config(cfg, in_features: int, num_sources: int) -> AlignmentM
         num_sources: number of source domains.
 
     Raises:
-        UserError: an unknown method, domains that cannot be aligned, or batches too small.
+        UserError: an unknown method, or domains that cannot be aligned.
     """
     align = cfg.MODEL.ALIGN
     if align.METHOD == "none":
@@ -70,11 +70,6 @@ def alignment_from_config(cfg, in_features: int, num_sources: int) -> AlignmentM
         raise UserError(
             "MODEL.ALIGN.BETWEEN 'sources' needs at least two source domains: number them in "
             "DATASETS.TRAIN_DOMAINS, for example (0, 1, 2) for three data sets in DATASETS.TRAIN"
-        )
-    if align.METHOD == "mmd" and cfg.SOLVER.IMS_PER_BATCH < 2:
-        raise UserError(
-            "MODEL.ALIGN.METHOD 'mmd' compares distributions and needs at least 2 images of each "
-            f"domain in a batch, but SOLVER.IMS_PER_BATCH is {cfg.SOLVER.IMS_PER_BATCH}"
         )
     options = _options(align)[align.METHOD]
     return build_alignment_method(

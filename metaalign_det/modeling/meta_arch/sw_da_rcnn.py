@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 
 import torch
 from detectron2.config import configurable
@@ -21,41 +20,19 @@ from detectron2.structures import ImageList
 from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
-from ...alignment.discriminators import (
-    GlobalDiscriminator,
-    InstanceDiscriminator,
-    LocalDiscriminator,
-)
-from ...alignment.domain_losses import DOMAIN_LOSSES, domain_accuracy, domain_loss
+from ...alignment.domain_losses import domain_accuracy, domain_loss
 from ...alignment.gradient_reversal import grad_reverse
 from ...alignment.terms import AlignmentTerm, joint_losses
-from ...errors import UserError
 from ...layers.roi_align import make_twice_differentiable
 from ...lookahead.stateless import frozen_batch_statistics
 from ..contract import AdaptableModel
 from ..frozen_prefix import FrozenPrefix
 from ..stages import backbone_stages
 from ..storage import put_scalar
+from .discriminators_config import Alignment, discriminators_from_config
 
 SOURCE, TARGET = 0, 1
 _DOMAIN_NAMES = ("source", "target")
-
-
-@dataclass(frozen=True)
-class Alignment:
-    """How one discriminator is used.
-
-    Args:
-        feature: name of the backbone output it looks at ("roi" for regions).
-        weight: lambda >= 0.
-        loss: one of ``DOMAIN_LOSSES``.
-        gamma: focusing exponent of the focal loss.
-    """
-
-    feature: str
-    weight: float = 1.0
-    loss: str = "bce"
-    gamma: float = 5.0
 
 
 @META_ARCH_REGISTRY.register()
@@ -102,60 +79,15 @@ class SWDARCNN(AdaptableModel, GeneralizedRCNN):
     @classmethod
     def from_config(cls, cfg) -> dict:
         ret = super().from_config(cfg)
-        da = cfg.MODEL.DA
-        shapes = ret["backbone"].output_shape()
-        discriminators: dict[str, nn.Module] = {}
-        for name in ("local", "global", "instance"):
-            node = da[name.upper()]
-            if not node.ENABLED:
-                continue
-            key = f"MODEL.DA.{name.upper()}"
-            if node.LOSS not in DOMAIN_LOSSES:
-                raise UserError(f"{key}.LOSS: {node.LOSS!r} is none of {', '.join(DOMAIN_LOSSES)}")
-            for option, value in (("LAMBDA", node.LAMBDA), ("GAMMA", node.GAMMA)):
-                if value < 0:
-                    raise UserError(f"{key}.{option} must be >= 0, got {value}")
-            if not node.HIDDEN or min(node.HIDDEN) < 1:
-                raise UserError(f"{key}.HIDDEN needs at least one width, got {list(node.HIDDEN)}")
-            if name == "instance":
-                if node.ROIS_PER_IMAGE < 1:
-                    raise UserError(f"{key}.ROIS_PER_IMAGE must be >= 1, got {node.ROIS_PER_IMAGE}")
-                if not hasattr(ret["roi_heads"], "roi_features"):
-                    raise UserError(
-                        f"{key} needs RoI heads that give region features: set "
-                        "MODEL.ROI_HEADS.NAME to ContextRes5ROIHeads or ContextStandardROIHeads"
-                    )
-                dim = ret["roi_heads"].roi_feature_dim
-                discriminators[name] = InstanceDiscriminator(dim, node.HIDDEN)
-                continue
-            if node.FEATURE not in shapes:
-                raise UserError(
-                    f"{key}.FEATURE: the backbone has no output {node.FEATURE!r}, only "
-                    f"{', '.join(shapes)}; see the OUT_FEATURES key of your backbone"
-                )
-            channels = shapes[node.FEATURE].channels
-            discriminators[name] = (
-                LocalDiscriminator(channels, node.HIDDEN)
-                if name == "local"
-                else GlobalDiscriminator(channels, node.HIDDEN, node.NORM, node.DROPOUT)
-            )
-        if da.CONTEXT and not {"local", "global"} & set(discriminators):
-            raise UserError("MODEL.DA.CONTEXT needs MODEL.DA.LOCAL or MODEL.DA.GLOBAL enabled")
-        if da.CONTEXT and not hasattr(ret["roi_heads"], "roi_features"):
-            raise UserError(
-                "MODEL.DA.CONTEXT needs RoI heads that take context vectors: set "
-                "MODEL.ROI_HEADS.NAME to ContextRes5ROIHeads or ContextStandardROIHeads"
-            )
+        discriminators, alignments = discriminators_from_config(
+            cfg, ret["backbone"].output_shape(), ret["roi_heads"]
+        )
         return {
             **ret,
             "discriminators": discriminators,
-            "alignments": {
-                k: Alignment(n.FEATURE, n.LAMBDA, n.LOSS, n.GAMMA)
-                for k in discriminators
-                for n in [da[k.upper()]]
-            },
-            "context": da.CONTEXT,
-            "rois_per_image": da.INSTANCE.ROIS_PER_IMAGE,
+            "alignments": alignments,
+            "context": cfg.MODEL.DA.CONTEXT,
+            "rois_per_image": cfg.MODEL.DA.INSTANCE.ROIS_PER_IMAGE,
         }
 
     # ---- the contract -----------------------------------------------------------------------
