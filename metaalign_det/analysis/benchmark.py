@@ -21,13 +21,13 @@ from pathlib import Path
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
 
 from ..engine.hooks import MetaAlignHook, build_stage_groups
 from ..engine.loop import AdaptationLoop, Batch, GradientSource, JointGradients
 from ..engine.optimizers import build_optimizer
+from ..engine.trainer import AdaptationTrainer
 from ..errors import UserError
 from ..lookahead.telemetry import inner_products, step_telemetry
 from ..modeling.backbone.random_start import temper_random_weights
@@ -102,7 +102,7 @@ class Bench:
         self.size = size
         self.seed = seed
         torch.manual_seed(seed)
-        self.model = build_model(cfg).train()
+        self.model = AdaptationTrainer.build_model(cfg).train()
         if not getattr(self.model, "aligns", False):
             raise UserError(
                 f"{cfg.MODEL.META_ARCHITECTURE} of this config aligns nothing, so there is no "

@@ -120,6 +120,13 @@ class AdaptationTrainer(DefaultTrainer):
         return [*hooks, SaveOnInterrupt(self.checkpointer)]
 
     @classmethod
+    def build_model(cls, cfg: CfgNode) -> torch.nn.Module:
+        model = super().build_model(cfg)
+        if cfg.MODEL.CHANNELS_LAST:
+            model.to(memory_format=torch.channels_last)  # convolutions go by their weights
+        return model
+
+    @classmethod
     def build_optimizer(cls, cfg: CfgNode, model):
         return build_optimizer(cfg, model)
 

@@ -41,6 +41,16 @@ def test_the_weights_stay_where_they_are_so_that_all_rounds_measure_the_same(ben
     assert all(torch.equal(p, before[n]) for n, p in bench.model.named_parameters())
 
 
+@pytest.mark.parametrize("arm", ["plain", "first-domain", "exact-keep"])
+def test_channels_last_changes_gradients_by_rounding_alone(bench, arm):
+    other = Bench(tiny_cfg(*OPTS, "MODEL.CHANNELS_LAST", True), (64, 64))
+    weight = other.model.backbone.res3[0].conv2.weight
+    assert weight.is_contiguous(memory_format=torch.channels_last) and not weight.is_contiguous()
+    expected = gradients(bench, arm)
+    for name, g in gradients(other, arm).items():
+        assert relative_error(g.double(), expected[name].double()) < 1e-3, name
+
+
 def test_rounds_are_interleaved_and_counted(bench):
     seen = []
     step = bench.step

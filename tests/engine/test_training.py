@@ -97,9 +97,10 @@ def everything(trainer):
         ((), 3),
         ((), -1),
         (("METAALIGN.ENABLED", False), 3),
+        (("MODEL.CHANNELS_LAST", True), 3),
         (("METAALIGN.ORDER", "exact", "METAALIGN.HVP", "recompute", "METAALIGN.ROLE", "task"), 3),
     ],
-    ids=["first-alternate", "unseeded", "plain", "exact-recompute-task"],
+    ids=["first-alternate", "unseeded", "plain", "channels-last", "exact-recompute-task"],
 )
 def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path, opts, seed):
     cfg = training_cfg(tmp_path / "a", "MODEL.RESNETS.NORM", "BN", "SEED", seed, *opts)
