@@ -52,7 +52,7 @@ class AdaptationTrainer(DefaultTrainer):
     def __init__(self, cfg: CfgNode) -> None:
         # Not DefaultTrainer's constructor, which wraps the model in DistributedDataParallel.
         TrainerBase.__init__(self)
-        cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
+        cfg = self.auto_scale_workers(cfg, comm.get_world_size())
         check_batches(cfg)
         model = self.build_model(cfg)
         check_model(cfg, model)
@@ -118,6 +118,17 @@ class AdaptationTrainer(DefaultTrainer):
         if self.cfg.METAALIGN.ENABLED:
             hooks.insert(0, MetaAlignHook(self.cfg, self.model))
         return [*hooks, SaveOnInterrupt(self.checkpointer)]
+
+    @staticmethod
+    def auto_scale_workers(cfg: CfgNode, num_workers: int) -> CfgNode:
+        """Detectron2's, for the target's batch too; see there."""
+        scaled = DefaultTrainer.auto_scale_workers(cfg, num_workers)
+        if scaled is not cfg:
+            size = cfg.SOLVER.IMS_PER_BATCH_TARGET * num_workers / cfg.SOLVER.REFERENCE_WORLD_SIZE
+            scaled.defrost()
+            scaled.SOLVER.IMS_PER_BATCH_TARGET = round(size)
+            scaled.freeze()
+        return scaled
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> torch.nn.Module:

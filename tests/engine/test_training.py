@@ -183,6 +183,14 @@ def test_lengths_and_batches_that_cannot_be_are_named(tmp_path, opts, message):
         AdaptationTrainer(training_cfg(tmp_path, *opts))
 
 
+def test_another_number_of_workers_scales_both_batches(tmp_path):
+    opts = ("SOLVER.REFERENCE_WORLD_SIZE", 2, "SOLVER.IMS_PER_BATCH_TARGET", 6)
+    cfg = training_cfg(tmp_path, *opts)
+    scaled = AdaptationTrainer.auto_scale_workers(cfg, 4)
+    assert (scaled.SOLVER.IMS_PER_BATCH, scaled.SOLVER.IMS_PER_BATCH_TARGET) == (4, 12)
+    assert AdaptationTrainer.auto_scale_workers(cfg, 2) is cfg
+
+
 def test_mmd_between_two_sources_as_one_domain_and_the_target_has_enough(tmp_path):
     check_batches(training_cfg(tmp_path, *TWO_DOMAINS, *MMD))
 
