@@ -45,12 +45,7 @@ PRESETS: dict[str, tuple[str, tuple[str, ...], tuple[int, int]]] = {
     "mini": ("configs/mini/swda_meta.yaml", ("METAALIGN.SCOPE", "backbone"), (160, 160)),
     "r18": (
         _C4,
-        (
-            *("MODEL.BACKBONE.NAME", "build_mini_resnet_backbone", "MODEL.MINI_RESNET.WIDTH", "64"),
-            *("MODEL.ROI_HEADS.NAME", "ContextStandardROIHeads"),
-            *("MODEL.ROI_BOX_HEAD.NAME", "FastRCNNConvFCHead", "MODEL.ROI_BOX_HEAD.NUM_FC", "2"),
-            *("MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION", "7", *_ROIS),
-        ),
+        ("MODEL.RESNETS.DEPTH", "18", "MODEL.RESNETS.RES2_OUT_CHANNELS", "64"),
         (256, 256),
     ),
     # The config as it is: 128 regions pooled to 7x7, as SW-DA's authors have it.

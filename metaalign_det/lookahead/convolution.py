@@ -26,16 +26,28 @@ class FastSecondDerivatives(TorchFunctionMode):
     padding, inputs without a batch dimension) goes to torch's own.
 
     Use it around a forward pass, and say before each differentiation which weights it is for:
-    a Python autograd function, unlike a built-in one, is not told by ``autograd.grad``.
+    a Python autograd function, unlike a built-in one, is not told by ``autograd.grad``. This
+    concerns weights that are leaves; one that is computed from parameters (weight normalisation)
+    always gets its gradient, which they depend on.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._wanted: set[int] | None = None
+        self.values = True
 
-    def only_for(self, weights: Iterable[Tensor]) -> None:
-        """From now on compute gradients of these weights only, and of feature maps as needed."""
+    def only_for(self, weights: Iterable[Tensor], values: bool = True) -> None:
+        """From now on compute gradients of these weights only, and of feature maps as needed.
+
+        Args:
+            weights: which.
+            values: False if the differentiation to come is wanted for its graph alone. The
+                gradients of weights that are leaves are then zeros, a third of the work less;
+                differentiated once more they give what they should, since a second derivative
+                does not see their values.
+        """
         self._wanted = {id(w) for w in weights}
+        self.values = values
 
     def wants(self, weight: int) -> bool:
         return self._wanted is None or weight in self._wanted
@@ -72,7 +84,8 @@ def _conv2d(
         # are several times slower than a dense one on what is looked at.
         input = input[:, :, :: stride[0], :: stride[1]].contiguous()
         stride = (1, 1)
-    layer = _Layer(mode, id(weight), stride, padding, _pair(dilation), groups)
+    weight_id = id(weight) if weight.is_leaf else None
+    layer = _Layer(mode, weight_id, stride, padding, _pair(dilation), groups)
     return _Convolution.apply(input, weight, bias, layer)
 
 
@@ -80,7 +93,7 @@ class _Layer(NamedTuple):
     """Everything about one convolution but its tensors."""
 
     mode: FastSecondDerivatives
-    weight_id: int
+    weight_id: int | None  # None if it is computed from something else
     stride: tuple[int, int]
     padding: tuple[int, int]
     dilation: tuple[int, int]
@@ -108,7 +121,10 @@ class _Layer(NamedTuple):
         )
 
     def wants_weight(self) -> bool:
-        return self.mode.wants(self.weight_id)
+        return self.weight_id is None or self.mode.wants(self.weight_id)
+
+    def skips_weight_value(self) -> bool:
+        return self.weight_id is not None and not self.mode.values
 
 
 class _Convolution(torch.autograd.Function):
@@ -138,7 +154,13 @@ class _Backward(torch.autograd.Function):
 
     @staticmethod
     def forward(grad: Tensor, x: Tensor, weight: Tensor, layer: _Layer, wanted):
-        return layer.backward(grad, x, weight, wanted)
+        for_x, for_weight, for_bias = wanted
+        if not (for_weight and layer.skips_weight_value()):
+            return layer.backward(grad, x, weight, wanted)
+        gx = gb = None
+        if for_x or for_bias:
+            gx, _, gb = layer.backward(grad, x, weight, (for_x, False, for_bias))
+        return gx, weight.new_zeros(()).expand_as(weight), gb
 
     @staticmethod
     def setup_context(ctx, inputs, output) -> None:

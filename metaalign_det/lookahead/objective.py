@@ -118,6 +118,7 @@ def evaluate(
     *,
     create_graph: bool = False,
     graph_for: Sequence[str] = (),
+    graph_only: bool = False,
     only: Sequence[str] | None = None,
     loss_scale: float = 1.0,
 ) -> Evaluation:
@@ -133,6 +134,7 @@ def evaluate(
         create_graph: keep the gradients differentiable (for a Hessian-vector product).
         graph_for: names whose gradients stay differentiable, in ``graphs``; the rest of that
             graph is released at once.
+        graph_only: of the gradients only their graph is wanted: their values need not be right.
         only: names to take gradients for; None = all that require them.
         loss_scale: losses are multiplied by it before and gradients divided by it after
             differentiation, which keeps half-precision gradients from underflowing.
@@ -150,7 +152,7 @@ def evaluate(
         total, owners, idle = _assemble(losses, part_weight, out.losses)
         del losses
         check_finite(out.losses)
-        fast.only_for(params[n] for n in names)
+        fast.only_for((params[n] for n in names), values=not graph_only)
         factor = {n: -1.0 / w for o, w in owners.items() for n in names if is_under(n, o)}
         grads: dict[str, Tensor] = {}
         _add_idle(grads, idle, params, names, part_weight * loss_scale)

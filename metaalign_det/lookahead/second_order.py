@@ -61,6 +61,7 @@ def second_order_term(
                 params,
                 create_graph=True,
                 graph_for=scope,
+                graph_only=True,
                 only=scope,
                 loss_scale=loss_scale,
             )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -70,6 +72,46 @@ def test_a_weight_that_is_not_wanted_costs_nothing_and_changes_nothing_else():
     for_x, for_w = second(conv, x, w, only=[], mode=mode)
     assert for_w is None
     assert torch.equal(for_x, second(fast(padding=1), x, w)[0])
+
+
+@pytest.mark.parametrize("c, k, kernel, kwargs", CASES)
+def test_where_only_the_graph_is_wanted_the_second_derivative_is_still_right(c, k, kernel, kwargs):
+    x, w, _ = tensors(c, k, kernel, kwargs)
+
+    def contracted(values):
+        mode = FastSecondDerivatives()
+        with mode:
+            y = F.conv2d(
+                F.conv2d(x, w, **kwargs).tanh().mean(dim=1, keepdim=True), w[:1, :1], padding=1
+            )
+        mode.only_for([x, w], values)
+        gx, gw = torch.autograd.grad(y.sin().sum(), [x, w], create_graph=True)
+        mode.only_for([x, w])
+        cotangents = [torch.ones_like(x), torch.ones_like(w).cumsum(0)]
+        return torch.autograd.grad([gx, gw], [x, w], cotangents)
+
+    for a, b in zip(contracted(False), contracted(True)):
+        assert torch.allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("values", [False, True])
+def test_parameters_behind_a_computed_weight_get_their_derivatives(values):
+    x, v, _ = tensors(3, 4, 3, {})
+    scale = torch.rand(4, 1, 1, 1, dtype=v.dtype, requires_grad=True)
+
+    def product(mode):
+        """As in weight normalisation: the gradient of ``scale`` has the value of w's in it."""
+        with mode if mode is not None else nullcontext():
+            y = F.conv2d(x, scale * v / v.square().sum((1, 2, 3), True).sqrt()).tanh()
+        if mode is not None:
+            mode.only_for([scale, v], values)
+        grads = torch.autograd.grad(y.sum(), [scale, v], create_graph=True)
+        if mode is not None:
+            mode.only_for([scale, v])
+        return torch.autograd.grad(grads, [scale, v], [torch.ones_like(g) for g in grads])
+
+    for a, b in zip(product(FastSecondDerivatives()), product(None)):
+        assert torch.allclose(a, b, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize(
