@@ -84,7 +84,7 @@ def _add_data(cfg: CN) -> None:
 
 def _add_backbones(cfg: CN) -> None:
     # Convolutions on channels-last tensors, under this package's trainer: the same up to rounding
-    # and to which position gets which random number of a dropout. 4 to 10 % less time on a CPU
+    # and to which position gets which random number of a dropout. Somewhat less time on a CPU
     # (docs/performance.md); meant for mixed precision on tensor cores.
     cfg.MODEL.CHANNELS_LAST = False
     # build_mini_resnet_backbone: channels w >= 1 of stem and res2; res3 has 2w, res4 4w.

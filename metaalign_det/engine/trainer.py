@@ -53,6 +53,7 @@ class AdaptationTrainer(DefaultTrainer):
         # Not DefaultTrainer's constructor, which wraps the model in DistributedDataParallel.
         TrainerBase.__init__(self)
         cfg = self.auto_scale_workers(cfg, comm.get_world_size())
+        check_length(cfg)
         check_batches(cfg)
         model = self.build_model(cfg)
         check_model(cfg, model)
@@ -184,14 +185,17 @@ class AdaptationTrainer(DefaultTrainer):
             return super().test(cfg, model, evaluators)
 
 
-def check_batches(cfg: CfgNode) -> None:
-    """There are batches, they divide over domains, processes and micro-batches, and leave enough
-    for MMD."""
+def check_length(cfg: CfgNode) -> None:
+    """There must be something to train; a schedule over no iterations has no value."""
     if cfg.SOLVER.MAX_ITER < 1:
         raise UserError(
             f"SOLVER.MAX_ITER must be >= 1, got {cfg.SOLVER.MAX_ITER}; to evaluate without "
             "training use --eval-only"
         )
+
+
+def check_batches(cfg: CfgNode) -> None:
+    """Batches must divide over domains, processes and micro-batches, and leave enough for MMD."""
     domains = len(source_domains(cfg))
     shares = comm.get_world_size() * cfg.SOLVER.ACCUMULATION_STEPS
     split = (
