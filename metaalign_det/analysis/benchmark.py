@@ -239,7 +239,8 @@ def keep_freed_memory() -> bool:
     """Tell the C library to keep freed memory for this process; whether it could be told.
 
     Otherwise each arm that needs more than the one before it fetches the pages anew and has them
-    taken away again afterwards: a cost of interleaving, not of the arm. To be called before anything large is allocated.
+    taken away again afterwards: a cost of interleaving, not of the arm. To be called before
+    anything large is allocated.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is None:
