@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._quiet import silence_third_party
+from .cli.quiet import silence_third_party
 
 silence_third_party()
 

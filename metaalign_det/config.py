@@ -15,6 +15,13 @@ from yaml import YAMLError
 
 from .errors import UserError
 
+#: The configs of this package: in a clone beside it, installed inside it.
+CONFIG_ROOT = next(
+    p
+    for p in (Path(__file__).parent / "configs", Path(__file__).parents[1] / "configs")
+    if p.is_dir()
+)
+
 
 def load_cfg(config_file: str | Path = "", opts: Sequence[str] = ()) -> CN:
     """Detectron2's defaults and ours, a YAML file on top, and ``KEY VALUE`` pairs on top of that.

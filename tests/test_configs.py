@@ -9,11 +9,11 @@ import torch
 from detectron2.modeling import build_model
 
 import metaalign_det.modeling  # noqa: F401  (registers)
+from metaalign_det.adaptation.contract import AdaptableModel
+from metaalign_det.adaptation.metaalign import MetaAlignHook
 from metaalign_det.config import load_cfg
-from metaalign_det.engine.hooks import MetaAlignHook
 from metaalign_det.engine.optimizers import build_optimizer
 from metaalign_det.engine.schedules import build_lr_scheduler
-from metaalign_det.modeling.contract import AdaptableModel
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 FILES = sorted(CONFIGS.rglob("*.yaml"))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from metaalign_det.engine.run import main_cli
+from metaalign_det.cli.train import main_cli
 
 if __name__ == "__main__":
     sys.exit(main_cli())

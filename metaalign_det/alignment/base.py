@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from ..loss_term import AlignmentTerm
 from .discriminators import VectorDiscriminator
 from .domain_losses import domain_loss
 from .gradient_reversal import grad_reverse
-from .terms import AlignmentTerm
 from .weighting import entropy_weights, mean_over_domains
 
 #: Receives the discriminator's logits (N, 1 or D) and the domains (N,) of a pass, for logging.

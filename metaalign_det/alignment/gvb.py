@@ -10,11 +10,11 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from ..loss_term import AlignmentTerm
 from .base import Observer
 from .dann import DANNPE
 from .discriminators import VectorDiscriminator
 from .precision import full_precision
-from .terms import AlignmentTerm
 
 
 class BridgedDiscriminator(VectorDiscriminator):

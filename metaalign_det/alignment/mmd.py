@@ -11,9 +11,9 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
+from ..loss_term import AlignmentTerm
 from .base import AlignmentMethod, Observer
 from .precision import full_precision
-from .terms import AlignmentTerm
 
 ESTIMATORS = ("quadratic", "linear")
 

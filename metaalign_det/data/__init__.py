@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from detectron2.config import CfgNode
 
-from .checks import DomainSummary, check_data
-from .datasets.builtin import register_builtin
-from .loader import AdaptationLoader, Stream, build_adaptation_train_loader, build_test_loader
-from .mapper import SourceMapper, TargetMapper
-from .registration import VocDomain, register_from_config, register_voc_domain
+from .catalog.builtin import register_builtin
+from .catalog.register import VocDomain, register_from_config, register_voc_domain
+from .doctor.checks import DomainSummary, check_data
+from .loader.build import AdaptationLoader, Stream, build_adaptation_train_loader, build_test_loader
+from .views.detection import SourceMapper, TargetMapper
 
 __all__ = [
     "AdaptationLoader",

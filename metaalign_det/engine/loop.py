@@ -15,7 +15,8 @@ from detectron2.engine import SimpleTrainer
 from detectron2.utils import comm
 from torch import Tensor
 
-from ..lookahead import (
+from ..adaptation.contract import AdaptableModel
+from ..coordination import (
     FlatAllReduce,
     NonFiniteLossError,
     RandomStreams,
@@ -23,7 +24,6 @@ from ..lookahead import (
     check_finite,
     keep_local,
 )
-from ..modeling.contract import AdaptableModel
 from .scaler import LossScaler
 
 logger = logging.getLogger(__name__)

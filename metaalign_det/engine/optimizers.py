@@ -8,9 +8,9 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 
+from ..adaptation.contract import AdaptableModel
+from ..coordination.stages import is_under
 from ..errors import UserError
-from ..lookahead.stages import is_under
-from ..modeling.contract import AdaptableModel
 
 
 class OptimizerChain(torch.optim.Optimizer):

@@ -16,16 +16,16 @@ from detectron2.engine.train_loop import TrainerBase
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
-from ..data.domains import source_domains
-from ..data.loader import build_adaptation_train_loader, build_test_loader
+from ..adaptation.adaptive_bn import adapted_batchnorm
+from ..adaptation.contract import AdaptableModel
+from ..adaptation.metaalign import MetaAlignHook
+from ..coordination import DoubleBackwardError, NonFiniteLossError, UnreachedParameterError
+from ..data.catalog.domains import source_domains
+from ..data.loader.build import build_adaptation_train_loader, build_test_loader
 from ..errors import UserError
-from ..evaluation.bn_adapt import adapted_batchnorm
 from ..evaluation.classification import ClassificationEvaluator
 from ..evaluation.voc import VOCDomainEvaluator
-from ..lookahead import DoubleBackwardError, NonFiniteLossError, UnreachedParameterError
-from ..modeling.contract import AdaptableModel
 from .checkpoint import load_weights, resume_weights
-from .hooks import MetaAlignHook
 from .interrupt import SaveOnInterrupt
 from .loop import AdaptationLoop, Batch, broadcast_model
 from .optimizers import build_optimizer

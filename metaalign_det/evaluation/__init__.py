@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .bn_adapt import adapt_batchnorm, adapted_batchnorm
+from ..adaptation.adaptive_bn import adapt_batchnorm, adapted_batchnorm
 from .classification import ClassificationEvaluator
 from .voc import VOCDomainEvaluator
 

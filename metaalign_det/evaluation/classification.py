@@ -17,7 +17,7 @@ from detectron2.utils import comm
 from tabulate import tabulate
 
 from ..errors import UserError
-from .report import report_path, write_json
+from ..files import report_path, write_json
 
 logger = logging.getLogger(__name__)
 

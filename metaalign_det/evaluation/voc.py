@@ -19,6 +19,7 @@ from detectron2.utils import comm
 from tabulate import tabulate
 
 from ..errors import UserError
+from ..files import report_path, write_json
 from .average_precision import (
     Detected,
     Truth,
@@ -27,7 +28,6 @@ from .average_precision import (
     coco_ap,
     precision_recall,
 )
-from .report import report_path, write_json
 
 logger = logging.getLogger(__name__)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ..adaptation.contract import AdaptableModel
 from .backbone import VGG16, DigitsNet, VGG16BoxHead
-from .contract import AdaptableModel
 from .meta_arch.da_classifier import DomainAdaptiveClassifier
 from .meta_arch.sw_da_rcnn import SWDARCNN
 from .roi_heads import ContextRes5ROIHeads, ContextStandardROIHeads

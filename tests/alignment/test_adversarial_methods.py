@@ -10,8 +10,8 @@ from metaalign_det.alignment.cdan import CDAN, RandomizedMap, multilinear_map
 from metaalign_det.alignment.dann import DANN, DANNPE
 from metaalign_det.alignment.gvb import GVB
 from metaalign_det.alignment.registry import ALIGNMENT_METHODS, build_alignment_method
-from metaalign_det.alignment.terms import joint_losses
 from metaalign_det.alignment.weighting import entropy_weights
+from metaalign_det.loss_term import joint_losses
 
 C, K = 5, 3
 SMALL = {"hidden": (6, 6), "dropout": 0.0}

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from .trees import make_tiny_voc
+from tests.data.trees import make_tiny_voc
 
 
 @pytest.fixture(scope="session")
@@ -26,13 +25,3 @@ def own_root(tmp_path, monkeypatch):
     """A VOC2007 and a watercolor tree as DETECTRON2_DATASETS that the test may spoil."""
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     return make_tiny_voc(tmp_path, images=4, trees=("VOC2007", "watercolor"))
-
-
-@pytest.fixture
-def catalog():
-    """Forget what a test registers."""
-    before = set(DatasetCatalog.list())
-    yield DatasetCatalog
-    for name in set(DatasetCatalog.list()) - before:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 from detectron2.config import CfgNode, get_cfg
 
 from metaalign_det.config import add_metaalign_config
+from tests.data.make_tiny_voc import annotation_xml, make_tiny_voc
 
-_TOOL = Path(__file__).parents[2] / "tools" / "make_tiny_voc.py"
-_spec = importlib.util.spec_from_file_location("make_tiny_voc", _TOOL)
-_module = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_module)
-
-make_tiny_voc = _module.make_tiny_voc
-annotation_xml = _module.annotation_xml
+__all__ = ["annotation_xml", "make_tiny_voc", "tiny_cfg", "write_annotation"]
 
 
 def write_annotation(tree: Path, image_id: str, objects, size=(500, 375)) -> None:

@@ -6,10 +6,9 @@ import pytest
 import torch
 
 from metaalign_det.config import load_cfg
-from tests.lookahead.toys import relative_error
+from tests.coordination.toys import relative_error
+from tests.engine.test_step_in_training import Harness
 from tests.test_configs import CONFIGS
-
-from .test_step_in_training import Harness
 
 METHODS = ("dann", "dannpe", "cdan", "mmd", "gvb")
 

@@ -8,14 +8,14 @@ from detectron2.engine.train_loop import TrainerBase
 from detectron2.layers import ROIAlign
 from detectron2.utils.events import EventStorage
 
-from metaalign_det.engine.hooks import MetaAlignHook
+from metaalign_det.adaptation.metaalign import MetaAlignHook
+from metaalign_det.coordination import DoubleBackwardError, NonFiniteLossError
+from metaalign_det.coordination.ops.roi_align import TwiceDifferentiableROIAlign
 from metaalign_det.engine.loop import AdaptationLoop
 from metaalign_det.engine.optimizers import build_optimizer
 from metaalign_det.engine.scaler import LossScaler
 from metaalign_det.errors import UserError
-from metaalign_det.layers.roi_align import TwiceDifferentiableROIAlign
-from metaalign_det.lookahead import DoubleBackwardError, NonFiniteLossError
-from tests.lookahead.toys import relative_error
+from tests.coordination.toys import relative_error
 from tests.tiny import batch, tiny_cfg, tiny_model
 
 

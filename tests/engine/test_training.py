@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from metaalign_det.cli.train import main_cli
 from metaalign_det.data import register_all
-from metaalign_det.engine.run import main_cli
 from metaalign_det.engine.trainer import AdaptationTrainer, check_batches
 from metaalign_det.errors import UserError
 from tests.data.trees import make_tiny_voc

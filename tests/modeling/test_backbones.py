@@ -13,8 +13,8 @@ from detectron2.modeling.roi_heads import build_box_head
 from torch import nn
 
 from metaalign_det.config import add_metaalign_config
+from metaalign_det.coordination.stages import StageGroups
 from metaalign_det.errors import UserError
-from metaalign_det.lookahead.stages import StageGroups
 from metaalign_det.modeling.backbone import (
     VGG16,
     convert_torchvision_vgg16,

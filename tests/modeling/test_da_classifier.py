@@ -10,9 +10,9 @@ import metaalign_det.modeling.backbone.digits
 import metaalign_det.modeling.meta_arch.da_classifier  # noqa: F401 (registers)
 from metaalign_det.alignment.registry import ALIGNMENT_METHODS
 from metaalign_det.config import add_metaalign_config
+from metaalign_det.coordination.stages import StageGroups, is_under
+from metaalign_det.coordination.stateless import RandomStreams
 from metaalign_det.errors import UserError
-from metaalign_det.lookahead.stages import StageGroups, is_under
-from metaalign_det.lookahead.stateless import RandomStreams
 
 K = 4
 methods = pytest.mark.parametrize("method", ALIGNMENT_METHODS)

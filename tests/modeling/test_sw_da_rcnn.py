@@ -5,8 +5,7 @@ import torch
 from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
 
-from metaalign_det.errors import UserError
-from metaalign_det.lookahead import (
+from metaalign_det.coordination import (
     Objective,
     RandomStreams,
     StageGroups,
@@ -14,7 +13,8 @@ from metaalign_det.lookahead import (
     coordinated_step,
     evaluate,
 )
-from tests.lookahead.toys import alignment_value, relative_error
+from metaalign_det.errors import UserError
+from tests.coordination.toys import alignment_value, relative_error
 from tests.tiny import batch, images, tiny_cfg, tiny_model
 
 ALL = ("LOCAL", "GLOBAL", "INSTANCE")

@@ -14,9 +14,8 @@ from metaalign_det.modeling.weights import (
     is_torchvision_checkpoint,
     load_pretrained,
 )
-
-from ..test_configs import CONFIGS
-from .test_da_classifier import config, images
+from tests.modeling.test_da_classifier import config, images
+from tests.test_configs import CONFIGS
 
 
 def resnet_model(depth: int, *options):

@@ -15,14 +15,14 @@ from detectron2.modeling.backbone import Backbone
 from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import Tensor, nn
 
+from ...adaptation.contract import AdaptableModel
 from ...alignment.base import AlignmentMethod
 from ...alignment.domain_losses import domain_accuracy
-from ...alignment.terms import AlignmentTerm, joint_losses
 from ...errors import UserError
-from ..contract import AdaptableModel
+from ...loss_term import AlignmentTerm, joint_losses
+from ..alignment_config import AlignmentWeight, alignment_from_config
 from ..stages import backbone_stages
 from ..storage import put_scalar
-from .alignment_config import AlignmentWeight, alignment_from_config
 
 #: What is told apart by :class:`DomainAdaptiveClassifier`, the values of MODEL.ALIGN.BETWEEN.
 BETWEEN = ("target", "domains", "sources")

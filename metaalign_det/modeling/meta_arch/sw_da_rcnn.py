@@ -20,16 +20,16 @@ from detectron2.structures import ImageList
 from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
+from ...adaptation.contract import AdaptableModel
 from ...alignment.domain_losses import domain_accuracy, domain_loss
 from ...alignment.gradient_reversal import grad_reverse
-from ...alignment.terms import AlignmentTerm, joint_losses
-from ...layers.roi_align import make_twice_differentiable
-from ...lookahead.stateless import frozen_batch_statistics
-from ..contract import AdaptableModel
+from ...coordination.stateless import frozen_batch_statistics
+from ...loss_term import AlignmentTerm, joint_losses
+from ..discriminators_config import Alignment, discriminators_from_config
 from ..frozen_prefix import FrozenPrefix
+from ..roi_align import make_twice_differentiable
 from ..stages import backbone_stages
 from ..storage import put_scalar
-from .discriminators_config import Alignment, discriminators_from_config
 
 SOURCE, TARGET = 0, 1
 _DOMAIN_NAMES = ("source", "target")

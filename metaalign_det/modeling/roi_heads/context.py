@@ -30,8 +30,8 @@ from detectron2.modeling.roi_heads import (
 from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor, nn
 
+from ...coordination.stateless import RandomState
 from ...errors import UserError
-from ...lookahead.stateless import RandomState
 
 # Key under which the context vectors travel beside the feature maps inside StandardROIHeads.
 _CONTEXT = "context vectors of metaalign_det"

@@ -1,0 +1,64 @@
+"""The public data sets and the embedded ones by name.
+
+Registered when :mod:`metaalign_det.data` is imported. Nothing is read then: roots are relative to
+``DETECTRON2_DATASETS`` and are looked up when the data are.
+"""
+
+from __future__ import annotations
+
+from ...miniatures.splits import CLASSES as MINI_CLASSES
+from ...miniatures.splits import FOLDER as MINI_FOLDER
+from ...miniatures.splits import mini_splits
+from ...roots import datasets_root
+from ..formats.voc import VOC_CLASSES, WATERCOLOR_CLASSES
+from .builtin_classification import register_builtin_classification
+from .register import register_voc_domain
+
+#: name -> (root, split, classes, images), the images as counted by the publishers.
+VOC_SETS: dict[str, tuple[str, str, tuple[str, ...], int | None]] = {
+    "voc20_2007_trainval": ("VOC2007", "trainval", VOC_CLASSES, 5011),
+    "voc20_2012_trainval": ("VOC2012", "trainval", VOC_CLASSES, 11540),
+    "voc20_2007_test": ("VOC2007", "test", VOC_CLASSES, 4952),
+    "voc6_2007_trainval": ("VOC2007", "trainval", WATERCOLOR_CLASSES, 5011),
+    "voc6_2012_trainval": ("VOC2012", "trainval", WATERCOLOR_CLASSES, 11540),
+    "voc6_2007_test": ("VOC2007", "test", WATERCOLOR_CLASSES, 4952),
+    "watercolor_train": ("watercolor", "train", WATERCOLOR_CLASSES, 1000),
+    "watercolor_test": ("watercolor", "test", WATERCOLOR_CLASSES, 1000),
+    "comic_train": ("comic", "train", WATERCOLOR_CLASSES, 1000),
+    "comic_test": ("comic", "test", WATERCOLOR_CLASSES, 1000),
+    "clipart_train": ("clipart", "train", VOC_CLASSES, 500),
+    "clipart_test": ("clipart", "test", VOC_CLASSES, 500),
+    # The list that Sim10k itself comes with.
+    "sim10k_train": ("sim10k", "trainval10k", ("car",), 10000),
+}
+
+# Classes that the annotations have and the names above leave out.
+_IGNORED = {"voc6": VOC_CLASSES, "sim10k": ("motorbike", "person")}
+
+
+def register_builtin() -> None:
+    """Register every data set this package knows by name, for detection and classification."""
+    for name, (root, split, classes, images) in VOC_SETS.items():
+        register_voc_domain(
+            name,
+            root,
+            split,
+            classes,
+            ignore_classes=_IGNORED.get(name.partition("_")[0], ()),
+            # Training on six of the twenty classes uses the images that show one of them; the
+            # score of a test set counts false alarms on the others as well.
+            keep_empty=not (name.startswith("voc6") and split == "trainval"),
+            expected=images,
+        )
+    for name, (root, split) in mini_splits("").items():
+        register_voc_domain(name, root, split, MINI_CLASSES, prepare=_generate_mini)
+    register_builtin_classification()
+
+
+def _generate_mini() -> None:
+    """Generate the miniature on first use; what is there, however it was made, is kept."""
+    if not (datasets_root() / MINI_FOLDER).exists():
+        # Imported here: drawing needs packages of the extra "mini".
+        from ...miniatures.build import ensure_mini_voc2watercolor
+
+        ensure_mini_voc2watercolor(datasets_root())

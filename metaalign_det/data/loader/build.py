@@ -1,0 +1,202 @@
+"""Several labelled source domains and an unlabelled target, as one endless series of batches."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data.samplers import InferenceSampler
+from detectron2.utils import comm
+from torch.utils.data import DataLoader
+
+from ...errors import UserError
+from ..catalog.domains import domain_kind, load_labelled, load_unlabelled, source_domains
+from ..views.detection import SourceMapper, TargetMapper
+from .stream import ImageLoader, MappedImages, Mapper, Stream
+
+logger = logging.getLogger(__name__)
+
+
+class AdaptationLoader:
+    """Iterates over ``{"source": list[dict], "target": list[dict]}`` without end.
+
+    Args:
+        sources: one stream a source domain.
+        target: None yields empty target lists.
+        start_iter: number of the first batch; read when iteration begins.
+        seed: what the streams were built with, for the record.
+    """
+
+    def __init__(
+        self, sources: Sequence[Stream], target: Stream | None, start_iter: int, seed: int
+    ) -> None:
+        self.sources = tuple(sources)
+        self.target = target
+        self.start_iter = start_iter
+        self.seed = seed
+
+    def __iter__(self) -> Iterator[dict[str, list[dict]]]:
+        sources = [stream.batches(self.start_iter) for stream in self.sources]
+        target = None if self.target is None else self.target.batches(self.start_iter)
+        while True:
+            yield {
+                "source": [image for batches in sources for image in next(batches)],
+                "target": [] if target is None else next(target),
+            }
+
+
+def build_adaptation_train_loader(
+    cfg: CfgNode,
+    start_iter: int = 0,
+    *,
+    seed: int | None = None,
+    source_mapper: Mapper | None = None,
+    target_mapper: Mapper | None = None,
+) -> AdaptationLoader:
+    """The training data of a config.
+
+    Every source domain (``DATASETS.TRAIN_DOMAINS``) is a stream with an equal share of
+    ``SOLVER.IMS_PER_BATCH``; all of ``DATASETS.TARGET`` is one with
+    ``SOLVER.IMS_PER_BATCH_TARGET``. Each image has its ``domain``: source domains from 0, then
+    the target.
+
+    Args:
+        cfg: as of :func:`metaalign_det.config.add_metaalign_config`.
+        start_iter: the iteration to resume at: iteration i gets the same batch whether or not
+            those before it were loaded.
+        seed: instead of ``cfg.SEED``; the same on all processes. If both are missing (None and
+            negative) one is drawn and logged.
+        source_mapper: instead of the default for the kind of data.
+        target_mapper: the same for the target. Whatever it is, it is given no label.
+
+    Raises:
+        UserError: data that cannot be read, or batch sizes that cannot be split.
+    """
+    if seed is None:
+        seed = cfg.SEED if cfg.SEED >= 0 else _common_seed()
+    domains = source_domains(cfg)
+    kind = domain_kind([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TARGET])
+    per_domain, target_size = batch_sizes(cfg, len(domains))
+    common = {
+        "seed": seed,
+        "group_aspect_ratios": cfg.DATALOADER.ASPECT_RATIO_GROUPING and kind == "detection",
+        "num_workers": num_workers(cfg),
+        "pin_memory": cfg.MODEL.DEVICE.startswith("cuda") and torch.cuda.is_available(),
+    }
+    sources = []
+    mapper = source_mapper or default_mapper(cfg, kind, is_train=True)
+    for number, names in enumerate(domains):
+        dicts = [{**d, "domain": number} for name in names for d in load_labelled(name)]
+        labels = None
+        if kind == "detection" and cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS:
+            dicts = _with_objects(dicts, names)
+        if cfg.DATALOADER.BALANCED_SOURCE:
+            if kind != "classification":
+                raise UserError(
+                    "DATALOADER.BALANCED_SOURCE draws classes of images equally often; the images "
+                    f"of {', '.join(names)} have boxes. Set it to False"
+                )
+            labels = [d["label"] for d in dicts]
+        sources.append(Stream(dicts, mapper, per_domain, number=number, labels=labels, **common))
+    target = None
+    if cfg.DATASETS.TARGET:
+        number = len(domains)
+        dicts = [
+            {**d, "domain": number} for name in cfg.DATASETS.TARGET for d in load_unlabelled(name)
+        ]
+        mapper = target_mapper or default_mapper(cfg, kind, is_train=True, labelled=False)
+        target = Stream(dicts, mapper, target_size, number=number, **common)
+    return AdaptationLoader(sources, target, start_iter, seed)
+
+
+def batch_sizes(cfg: CfgNode, domains: int) -> tuple[int, int]:
+    """Images per step over all processes: of each source domain, of the target.
+
+    Raises:
+        UserError: a size that cannot be split over domains and processes.
+    """
+    world = comm.get_world_size()
+    source = cfg.SOLVER.IMS_PER_BATCH
+    if source < 1 or source % (domains * world):
+        raise UserError(
+            f"SOLVER.IMS_PER_BATCH = {source} cannot be split over {domains} source domain(s) "
+            f"and {world} process(es): make it a multiple of {domains * world}"
+        )
+    target = cfg.SOLVER.IMS_PER_BATCH_TARGET or source
+    if cfg.DATASETS.TARGET and (target < 1 or target % world):
+        key = "IMS_PER_BATCH_TARGET" if cfg.SOLVER.IMS_PER_BATCH_TARGET else "IMS_PER_BATCH"
+        raise UserError(
+            f"SOLVER.{key} = {target} cannot be split over {world} processes: "
+            f"make it a multiple of {world}"
+        )
+    return source // domains, target
+
+
+def num_workers(cfg: CfgNode) -> int:
+    """``DATALOADER.NUM_WORKERS``, at most one a core; batches do not depend on it."""
+    return min(cfg.DATALOADER.NUM_WORKERS, os.cpu_count() or 1)
+
+
+def default_mapper(cfg: CfgNode, kind: str, is_train: bool, labelled: bool = True) -> Mapper:
+    """The mapper for images of one kind, "detection" or "classification"."""
+    if kind == "classification":
+        from ..views.classification import ClassificationMapper
+
+        return ClassificationMapper(cfg, is_train, labelled)
+    return SourceMapper(cfg, is_train) if labelled else TargetMapper(cfg, is_train)
+
+
+def build_test_loader(cfg: CfgNode, name: str) -> DataLoader:
+    """All images of one data set, once, over all processes.
+
+    Boxes do not come along: evaluators take them from the data set itself. Image labels do, for
+    the evaluator of a classifier.
+
+    Args:
+        cfg: as in training.
+        name: one of ``cfg.DATASETS.TEST``.
+
+    Returns:
+        DataLoader: yields ``list[dict]``, for Detectron2's evaluation loop. Iterating over it in
+        the middle of training leaves the random numbers of training as they are.
+
+    Raises:
+        UserError: data that cannot be read.
+    """
+    kind = domain_kind([name])
+    dicts = load_labelled(name)
+    mapper = default_mapper(cfg, kind, is_train=False)
+    if cfg.TEST.BATCH_SIZE < 1:
+        raise UserError(f"TEST.BATCH_SIZE must be at least 1, got {cfg.TEST.BATCH_SIZE}")
+    return ImageLoader(
+        MappedImages(dicts, mapper),
+        num_workers(cfg),
+        pin_memory=False,
+        sampler=InferenceSampler(len(dicts)),
+        batch_size=cfg.TEST.BATCH_SIZE,
+    )
+
+
+def _with_objects(dicts: list[dict], names: Sequence[str]) -> list[dict]:
+    kept = [d for d in dicts if any(not a.get("iscrowd", 0) for a in d["annotations"])]
+    if not kept:
+        raise UserError(f"DATASETS.TRAIN: no image of {', '.join(names)} has an object to learn")
+    if len(kept) < len(dicts):
+        logger.info(
+            "%s: %d of %d images have objects; the others are left out "
+            "(DATALOADER.FILTER_EMPTY_ANNOTATIONS)",
+            ", ".join(names),
+            len(kept),
+            len(dicts),
+        )
+    return kept
+
+
+def _common_seed() -> int:
+    """A seed that all processes agree on, and that costs the global generators nothing."""
+    seed = comm.all_gather(int.from_bytes(os.urandom(4), "little") % 2**31)[0]
+    logger.info("SEED is negative: the data are drawn with seed %d", seed)
+    return seed

@@ -1,0 +1,145 @@
+"""One endless stream of images, the same whoever loads it and from wherever it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from detectron2.data import DatasetFromList
+from detectron2.utils import comm
+from torch.utils.data import DataLoader, Dataset
+
+from ...errors import UserError
+from .randomness import AUGMENTATION, preserved, reseed
+from .sampler import Draw, StreamSampler, aspect_groups
+
+#: Turns a dataset dict into what a model is fed.
+Mapper = Callable[[dict], dict]
+
+
+class _Failure:
+    """A user's mistake on its way from a worker, where raising it would bury the message."""
+
+    def __init__(self, error: UserError) -> None:
+        self.message = str(error)
+
+
+class MappedImages(Dataset):
+    """Maps images by number; with a seed, under random numbers that the draw determines."""
+
+    def __init__(
+        self, dicts: list[dict], mapper: Mapper, seed: tuple[int, int] | None = None
+    ) -> None:
+        # Serialised, so that worker processes share the memory.
+        self.dicts = DatasetFromList(dicts, copy=False)
+        self.mapper = mapper
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.dicts)
+
+    def __getitems__(self, items: Sequence[Draw | int]) -> list[dict | _Failure]:
+        """A batch at once: saving the generators for every image would cost more than it draws."""
+        mapped = []
+        with preserved():
+            if self.seed is None:
+                return [self._map(index) for index in items]
+            for index, draw in items:
+                reseed(self.seed[0], AUGMENTATION, self.seed[1], draw)
+                mapped.append(self._map(index))
+        return mapped
+
+    def __getitem__(self, item: Draw | int) -> dict | _Failure:
+        return self.__getitems__([item])[0]
+
+    def _map(self, index: int) -> dict | _Failure:
+        try:
+            return self.mapper(self.dicts[index])
+        except UserError as error:
+            return _Failure(error)
+
+
+class ImageLoader(DataLoader):
+    """A DataLoader whose batches are plain lists and which leaves global generators alone."""
+
+    def __init__(self, dataset: Dataset, num_workers: int, pin_memory: bool, **sampling) -> None:
+        super().__init__(
+            dataset,
+            num_workers=num_workers,
+            pin_memory=pin_memory,
+            collate_fn=_as_list,
+            # Without one of its own, every iteration draws a number from the global generator.
+            generator=torch.Generator().manual_seed(0),
+            **sampling,
+        )
+
+    def __iter__(self) -> Iterator[list[dict]]:
+        for batch in super().__iter__():
+            for item in batch:
+                if isinstance(item, _Failure):
+                    raise UserError(item.message)
+            yield batch
+
+
+def _as_list(batch: list) -> list:
+    return batch
+
+
+class Stream:
+    """One domain's endless batches.
+
+    Batch i depends on seed, stream number and i alone: on neither the number of worker processes,
+    nor the state of any global generator, nor on what was loaded before. With W processes, the
+    W shares of a batch are together the batch of a single process.
+
+    Args:
+        dicts: dataset dicts of all images.
+        mapper: dataset dict -> model input.
+        batch_size: images of a batch over all processes.
+        seed: >= 0.
+        number: of the stream; tells streams of one seed apart.
+        group_aspect_ratios: only wide, or only high images in a batch.
+        labels: classes of the images, to draw every class equally often.
+        num_workers: loading processes; 0 loads in this one.
+        pin_memory: for copies to a CUDA device.
+        rank, world_size: this process among those of the job; default: as Detectron2 has it.
+    """
+
+    def __init__(
+        self,
+        dicts: list[dict],
+        mapper: Mapper,
+        batch_size: int,
+        *,
+        seed: int,
+        number: int,
+        group_aspect_ratios: bool = True,
+        labels: Sequence[int] | None = None,
+        num_workers: int = 0,
+        pin_memory: bool = False,
+        rank: int | None = None,
+        world_size: int | None = None,
+    ) -> None:
+        self.images = MappedImages(dicts, mapper, (seed, number))
+        self.groups = aspect_groups(dicts) if group_aspect_ratios else [0] * len(dicts)
+        self.num_workers = num_workers
+        self.pin_memory = pin_memory
+        self.sampling = {
+            "batch_size": batch_size,
+            "seed": seed,
+            "stream": number,
+            "labels": labels,
+            "rank": comm.get_rank() if rank is None else rank,
+            "world_size": comm.get_world_size() if world_size is None else world_size,
+        }
+
+    def batches(self, start: int = 0) -> Iterator[list[dict]]:
+        """This process's share of batch ``start``, of the next, and so on for ever.
+
+        Raises:
+            UserError: an image cannot be decoded.
+        """
+        sampler = StreamSampler(self.groups, start=start, **self.sampling)
+        return iter(
+            ImageLoader(self.images, self.num_workers, self.pin_memory, batch_sampler=sampler)
+        )

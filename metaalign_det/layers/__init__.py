@@ -1,1 +1,0 @@
-"""Layers that Detectron2 and torchvision lack; import them from their modules."""

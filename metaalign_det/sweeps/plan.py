@@ -1,0 +1,203 @@
+"""Which runs a sweep consists of.
+
+A run's folder carries a hash of everything that determines its result, so that a changed config
+or override is another run, and nothing of the old one is mixed in or lost.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from detectron2.config import CfgNode
+
+from ..config import load_cfg
+from ..errors import UserError
+from .runs import Run
+from .suites import Benchmark, Task
+
+logger = logging.getLogger(__name__)
+
+#: Keys that do not change a result: changing one continues a run instead of repeating it.
+WITHOUT_EFFECT = ("OUTPUT_DIR", "SOLVER.CHECKPOINT_PERIOD", "DATALOADER.NUM_WORKERS")
+
+#: Keys that the sweep sets in every run.
+SET_BY_SWEEP = ("OUTPUT_DIR", "SEED")
+
+#: Variants of one method: name -> KEY VALUE pairs on top of its config.
+Variants = Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """What all runs start from: trained once, or once per seed, before them.
+
+    Args:
+        config: config file of the first stage.
+        per_seed: one for each seed of the sweep; else one, with the seed of its config.
+        overrides: ``KEY VALUE`` pairs on top of it.
+    """
+
+    config: Path
+    per_seed: bool = False
+    overrides: tuple[str, ...] = ()
+
+
+def plan_runs(
+    benchmark: Benchmark,
+    configs: Sequence[str | Path],
+    seeds: Sequence[int],
+    output: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    variants: Mapping[str, Variants] | None = None,
+    pretraining: Pretraining | None = None,
+) -> list[Run]:
+    """All runs of a sweep, those of the first seed first; pretraining is reached through them.
+
+    Args:
+        benchmark: its tasks are run.
+        configs: one file per method; ``Base*.yaml`` are left out.
+        seeds: of the runs.
+        output: folder of the sweep.
+        overrides: ``KEY VALUE`` pairs for all runs.
+        variants: method -> its variants; "" for those of every method that is not named.
+        pretraining: see there.
+
+    Raises:
+        UserError: a config or key that does not exist, the same name or seed twice, a variant of
+            a method that is not there.
+    """
+    methods = _methods(configs)
+    variants = dict(variants or {})
+    if unknown := variants.keys() - methods.keys() - {""}:
+        raise UserError(
+            f"--variant: {', '.join(sorted(unknown))} is no method of this sweep; its methods are "
+            f"named after the files in --configs: {', '.join(methods)}"
+        )
+    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise UserError(f"--seeds: different numbers from 0 are wanted, not {list(seeds)}")
+    given = {method: variants.get(method, variants.get("", {"": ()})) for method in methods}
+    configured = {method: load_cfg(config) for method, config in methods.items()}
+    first = None if pretraining is None else load_cfg(pretraining.config)
+    runs = []
+    for seed in seeds:
+        for method, cfg in configured.items():
+            for variant, extra in given[method].items():
+                for task in benchmark.tasks:
+                    pretrain = None
+                    if pretraining is not None:
+                        pretrain = _plan_pretraining(pretraining, first, task, seed, Path(output))
+                    run = _make_run(
+                        Path(output) / method / variant,
+                        (method, variant, task, seed),
+                        (methods[method], cfg, (*overrides, *extra)),
+                        pretrain,
+                    )
+                    runs.append(run)
+    return runs
+
+
+def _methods(configs: Sequence[str | Path]) -> dict[str, Path]:
+    methods: dict[str, Path] = {}
+    for config in map(Path, configs):
+        if config.stem.startswith("Base"):  # as in configs/office_home/*.yaml
+            logger.info("%s is what other configs build on, not a method: left out", config)
+            continue
+        if config.stem in methods:
+            raise UserError(
+                f"--configs: {methods[config.stem]} and {config} would be two rows of the name "
+                f"{config.stem!r}; rename one, or run them into two folders"
+            )
+        methods[config.stem] = config
+    if not methods:
+        raise UserError("--configs: no method is left to run")
+    return methods
+
+
+def _plan_pretraining(plan: Pretraining, base: CfgNode, task: Task, seed: int, output: Path) -> Run:
+    # The labelled data alone: the same source is trained once for all its targets.
+    source = Task("→".join(task.train) or "source", train=task.train)
+    own = _merged(plan.config, base, plan.overrides).SEED
+    seed = seed if plan.per_seed or own < 0 else own
+    return _make_run(
+        output / "pretraining" / plan.config.stem,
+        ("pretraining", "", source, seed),
+        (plan.config, base, plan.overrides),
+        None,
+        keeps_weights=True,
+    )
+
+
+def _make_run(
+    folder: Path,
+    names: tuple[str, str, Task, int],
+    settings: tuple[Path, CfgNode, Sequence[str]],
+    pretrain: Run | None,
+    keeps_weights: bool = False,
+) -> Run:
+    """One run of (method, variant, task, seed), with (config file, what it says, overrides)."""
+    method, variant, task, seed = names
+    config, base, overrides = settings
+    if taken := [key for key in overrides[::2] if key in SET_BY_SWEEP]:
+        raise UserError(f"{', '.join(taken)} cannot be overridden: the sweep sets it in each run")
+    overrides = (*task.overrides(base), *overrides)
+    cfg = _merged(config, base, overrides)
+    if cfg.SOLVER.REFERENCE_WORLD_SIZE > 1:
+        raise UserError(
+            f"{config}: SOLVER.REFERENCE_WORLD_SIZE would change the number of iterations; a sweep "
+            "runs every training in one process, so set it to 0"
+        )
+    decisive = changed_settings(cfg) | {"SEED": seed}
+    for key in WITHOUT_EFFECT:
+        decisive.pop(key, None)
+    if pretrain is not None:
+        decisive["MODEL.WEIGHTS"] = f"pretraining {pretrain.identity}"
+    text = json.dumps(decisive, sort_keys=True, default=str)
+    identity = hashlib.sha256(text.encode()).hexdigest()[:10]
+    return Run(
+        method,
+        variant,
+        task,
+        seed,
+        config,
+        tuple(overrides),
+        folder / task.slug / f"seed{seed}-{identity}",
+        identity,
+        cfg.SOLVER.MAX_ITER,
+        tuple(cfg.DATASETS.TEST),
+        pretrain,
+        keeps_weights,
+    )
+
+
+def _merged(config: Path, base: CfgNode, overrides: Sequence[str]) -> CfgNode:
+    cfg = base.clone()
+    try:
+        cfg.merge_from_list(list(overrides))
+    except (KeyError, ValueError, AssertionError) as error:
+        raise UserError(f"{config} with {' '.join(overrides)}: {error}") from error
+    return cfg
+
+
+def changed_settings(cfg: CfgNode) -> dict[str, Any]:
+    """The keys, dotted, whose values are not the defaults.
+
+    Only these, so that a key that a later version adds does not make every old result another
+    run's.
+    """
+    defaults = dict(_flat(load_cfg()))
+    return {key: value for key, value in _flat(cfg) if defaults.get(key) != value}
+
+
+def _flat(node: CfgNode, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in node.items():
+        if isinstance(value, CfgNode):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,238 @@
+"""From the results of a sweep to its table, and the choice of settings on validation data."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import detectron2
+import torch
+
+from ..errors import UserError
+from ..reports.table import Cell, format_table, mean_and_sd, write_results
+from .runs import Run, read_scores
+from .suites import Benchmark
+
+#: (method, variant, task label, seed) -> data set -> metric -> percent.
+Scores = dict[tuple[str, str, str, int], dict[str, dict[str, float]]]
+
+METHOD, AVERAGE = "method", "Avg"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The variant of a method that a validation metric prefers.
+
+    Args:
+        method: name of the method.
+        variant: the chosen one; None if no variant is complete.
+        validation: variant -> mean over seeds of the validation metric, in percent; the
+            complete variants only, since means over different seeds do not compare.
+        incomplete: the other variants.
+    """
+
+    method: str
+    variant: str | None
+    validation: Mapping[str, float]
+    incomplete: tuple[str, ...] = ()
+
+
+def gather(runs: Sequence[Run]) -> Scores:
+    """The scores of those runs that are complete."""
+    found = ((run, read_scores(run)) for run in runs)
+    return {_key(run): scores for run, scores in found if scores is not None}
+
+
+def _key(run: Run) -> tuple[str, str, str, int]:
+    return run.method, run.variant, run.task.label, run.seed
+
+
+def check_validation(benchmark: Benchmark) -> str:
+    """The label of the benchmark's validation column.
+
+    Raises:
+        UserError: it has none; choosing on a test set would be choosing on target test labels.
+    """
+    if not benchmark.validation:
+        raise UserError(
+            f"--select: {benchmark.name} has no validation set; a choice by the scores of its test "
+            "sets would use the labels it is reported on. Choose on a benchmark that has one, or "
+            "run every variant as a row of its own (without --select)"
+        )
+    return benchmark.validation
+
+
+def choose(benchmark: Benchmark, runs: Sequence[Run], metric: str) -> list[Choice]:
+    """For each method the variant of the best mean over seeds on validation data.
+
+    Args:
+        benchmark: one with a validation column.
+        runs: of all variants; ties go to the variant that comes first.
+        metric: percent, the higher the better.
+
+    Raises:
+        UserError: the benchmark has no validation column, or the runs no such metric.
+    """
+    label = check_validation(benchmark)
+    column = next(c for c in benchmark.columns if c.label == label)
+    scores = gather(runs)
+    _check_metric(scores, metric)
+    choices = []
+    for method in dict.fromkeys(run.method for run in runs):
+        means: dict[str, float] = {}
+        incomplete = []
+        for variant in dict.fromkeys(run.variant for run in runs if run.method == method):
+            values = [
+                _value(scores, _key(run), column.dataset, metric)
+                for run in runs
+                if (run.method, run.variant, run.task.label) == (method, variant, column.task)
+            ]
+            if any(math.isnan(v) for v in values):
+                incomplete.append(variant)
+            else:
+                means[variant] = mean_and_sd(values)[0]
+        best = max(means, key=lambda variant: means[variant]) if means else None
+        choices.append(Choice(method, best, means, tuple(incomplete)))
+    return choices
+
+
+def _value(scores: Scores, key: tuple[str, str, str, int], dataset: str, metric: str) -> float:
+    return scores.get(key, {}).get(dataset, {}).get(metric, math.nan)
+
+
+def _check_metric(scores: Scores, metric: str) -> None:
+    known = {m for run in scores.values() for found in run.values() for m in found}
+    if known and metric not in known:
+        totals = sorted(m for m in known if m.count("/") == 1)  # not those of single classes
+        raise UserError(f"--metrics: no run has {metric!r}; they have {', '.join(totals)}")
+
+
+def make_rows(
+    benchmark: Benchmark, runs: Sequence[Run], metric: str
+) -> tuple[list[dict[str, Cell]], list[str]]:
+    """Rows and columns for :mod:`.table`: a row is a method, a cell holds one value per seed.
+
+    A value that is missing is NaN, so that a cell's values always stand in the order of the
+    seeds. The average is taken over a seed's columns, where all are there, and then over seeds.
+
+    Args:
+        benchmark: tells the columns.
+        runs: of all methods, complete or not.
+        metric: see :class:`~.benchmarks.Benchmark`.
+
+    Raises:
+        UserError: the runs have no such metric.
+    """
+    scores = gather(runs)
+    _check_metric(scores, metric)
+    seeds = list(dict.fromkeys(run.seed for run in runs))
+    rows: list[dict[str, Cell]] = []
+    for method, variant in dict.fromkeys((run.method, run.variant) for run in runs):
+        cells = {
+            c.label: [
+                _value(scores, (method, variant, c.task, seed), c.dataset, metric) for seed in seeds
+            ]
+            for c in benchmark.columns
+        }
+        if benchmark.average:
+            cells[AVERAGE] = [sum(v) / len(v) for v in zip(*cells.values())]  # NaN if one is
+        rows.append({METHOD: f"{method} ({variant})" if variant else method, **cells})
+    columns = [METHOD, *(c.label for c in benchmark.columns)]
+    return rows, [*columns, AVERAGE] if benchmark.average else columns
+
+
+def report(
+    benchmark: Benchmark,
+    runs: Sequence[Run],
+    output: str | Path,
+    *,
+    metrics: Sequence[str] = (),
+    command: str = "",
+    choices: Sequence[Choice] = (),
+) -> list[str]:
+    """Write ``table_<metric>.md`` and ``.json`` for each metric.
+
+    Args:
+        benchmark, runs: as for :func:`make_rows`.
+        output: folder of the sweep.
+        metrics: () = the benchmark's.
+        command: that made the results.
+        choices: of settings, if there were any, to tell of.
+
+    Returns:
+        the tables as text, for a terminal.
+    """
+    seeds = list(dict.fromkeys(run.seed for run in runs))
+    missing = [str(run) for run in runs if read_scores(run) is None]
+    texts = []
+    for metric in metrics or benchmark.metrics:
+        rows, columns = make_rows(benchmark, runs, metric)
+        title = f"{benchmark.title}, {metric.partition('/')[2]} in percent"
+        over = "Mean ± sample standard deviation over seeds" if len(seeds) > 1 else "Seed"
+        notes = [f"{over} {', '.join(map(str, seeds))}; the last checkpoint of each run."]
+        if missing:
+            some = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+            notes.append(f"{len(missing)} of {len(runs)} runs are not complete: {some}.")
+        notes += [_describe(benchmark, choice) for choice in choices]
+        texts.append("\n".join([format_table(rows, columns, title), "", *notes]))
+        notes.append(f"Machine: {describe_machine()}.")
+        if command:
+            notes.append(f"Command: `{command}`")
+        stem = f"table_{metric.rpartition('/')[2]}"
+        write_results(
+            Path(output) / f"{stem}.md",
+            Path(output) / f"{stem}.json",
+            rows,
+            columns,
+            title,
+            notes=notes,
+            extra=_facts(benchmark, runs, seeds, metric, command, missing, choices),
+        )
+    return texts
+
+
+def _describe(benchmark: Benchmark, choice: Choice) -> str:
+    means = ", ".join(
+        f"{name or 'as it is'} {mean:.1f}" for name, mean in choice.validation.items()
+    )
+    text = f"{choice.method}: "
+    if choice.variant is None:
+        text += "nothing chosen"
+    else:
+        text += f"{choice.variant or 'as it is'} chosen on {benchmark.validation} ({means})"
+    if choice.incomplete:
+        text += f"; not complete and not considered: {', '.join(choice.incomplete)}"
+    return text + "."
+
+
+def _facts(benchmark, runs, seeds, metric, command, missing, choices) -> dict[str, Any]:
+    return {
+        "benchmark": benchmark.name,
+        "metric": metric,
+        "seeds": seeds,
+        "command": command,
+        "machine": describe_machine(),
+        "missing": missing,
+        "choices": [
+            {"method": c.method, "variant": c.variant, "validation": c.validation} for c in choices
+        ],
+        "runs": [str(run.folder) for run in runs],
+    }
+
+
+def describe_machine() -> str:
+    """Processor, graphics cards and versions, as far as they can be found out."""
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        names = [x for x in info.read_text().splitlines() if x.startswith("model name")]
+        cpu = names[0].partition(":")[2].strip() if names else cpu
+    gpus = {torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())}
+    parts = [f"{cpu}, {os.cpu_count()} cores", ", ".join(sorted(gpus)) or "no GPU"]
+    parts.append(f"Python {platform.python_version()}, torch {torch.__version__}")
+    return "; ".join([*parts, f"Detectron2 {detectron2.__version__}"])

@@ -1,0 +1,153 @@
+"""What a sweep prints: its table, the choice of settings, the tool's messages."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import sys
+
+import pytest
+
+from metaalign_det.cli import sweep as sweep_command
+from metaalign_det.errors import UserError
+from metaalign_det.sweeps.runs import collect_scores
+from metaalign_det.sweeps.suites import get_benchmark
+from metaalign_det.sweeps.tables import choose, make_rows
+from tests.sweeps.fake_training import alive, calls, plan, sweep
+
+
+def test_table_has_the_mean_over_seeds_and_the_average_per_seed(place):
+    runs = plan(place, "office31", ("cdan", "dann"), (0, 2))
+    sweep(place, runs[:-1]).execute()  # the last, dann W→A seed 2, is missing
+    rows, columns = make_rows(get_benchmark("office31"), runs, "classification/accuracy")
+    assert columns == ["method", "A→W", "D→W", "W→D", "A→D", "D→A", "W→A", "Avg"]
+    assert [row["method"] for row in rows] == ["cdan", "dann"]
+    assert rows[0]["D→W"] == rows[0]["Avg"] == [10.5, 12.5]
+    assert rows[1]["W→A"] == pytest.approx([10.5, math.nan], nan_ok=True)
+    assert rows[1]["Avg"] == pytest.approx([10.5, math.nan], nan_ok=True)
+    with pytest.raises(UserError, match="'voc/AP50'; they have classification/accuracy$"):
+        make_rows(get_benchmark("office31"), runs, "voc/AP50")
+
+
+def test_a_choice_is_made_on_validation_among_complete_variants(place):
+    variants = {"": {f"lr{x}": ["SOLVER.BASE_LR", x] for x in ("0.1", "0.3", "0.2")}}
+    runs = plan(place, methods=("dann", "cdan"), seeds=(0, 1), variants=variants)
+    missing = [r for r in runs if (r.method, r.variant, r.seed) == ("cdan", "lr0.3", 1)]
+    sweep(place, [r for r in runs if r not in missing]).execute()
+    dann, cdan = choose(get_benchmark("mini_digits"), runs, "classification/accuracy")
+    assert (dann.variant, dann.incomplete) == ("lr0.3", ())
+    assert dann.validation == pytest.approx({"lr0.1": 20.6, "lr0.3": 20.8, "lr0.2": 20.7})
+    assert (cdan.variant, cdan.incomplete) == ("lr0.2", ("lr0.3",))
+    with pytest.raises(UserError, match="office31 has no validation set"):
+        choose(get_benchmark("office31"), runs, "classification/accuracy")
+
+
+def test_the_choice_looks_at_validation_and_not_at_test(place):
+    good_on_test, good_on_val = runs = plan(
+        place, variants={"": {"test": ["SOLVER.BASE_LR", "1.0"], "val": ["SOLVER.BASE_LR", "2.0"]}}
+    )
+    for run, val, test in ((good_on_test, 10, 90), (good_on_val, 20, 30)):
+        run.folder.mkdir(parents=True)
+        scores = {"target_val": val, "target_test": test, "source_test": test}
+        record = {f"mini_digits_{k}/classification/accuracy": v for k, v in scores.items()}
+        (run.folder / "metrics.json").write_text(json.dumps({"iteration": 4, **record}))
+        collect_scores(run)
+    (choice,) = choose(get_benchmark("mini_digits"), runs, "classification/accuracy")
+    assert choice.variant == "val"
+
+
+@pytest.fixture
+def tool():
+    return sweep_command
+
+
+def run_tool(tool, place, *args, benchmark="mini_digits", seeds=("0", "1")) -> int:
+    fixed = ["--benchmark", benchmark, "--output", str(place / "out"), "--seeds", *seeds]
+    return tool.main([*fixed, *args], train_command=(sys.executable, str(place / "train.py")))
+
+
+def test_the_tool_prints_and_writes_the_table(tool, place, capsys):
+    args = ["--configs", str(place / "dann.yaml"), "--", "SOLVER.BASE_LR", "0.25"]
+    assert run_tool(tool, place, *args) == 0
+    out, err = capsys.readouterr()
+    assert "20.8 ± 0.7" in out
+    assert "2/2 done" in err
+    markdown = (place / "out" / "table_accuracy.md").read_text()
+    assert "| method   |   source test |   target val |   target test |" in markdown
+    assert "seeds 0, 1; the last checkpoint" in markdown
+    assert "SOLVER.BASE_LR 0.25`" in markdown
+    saved = json.loads((place / "out" / "table_accuracy.json").read_text())
+    assert saved["rows"][0]["target test"]["values"] == [30.25, 31.25]
+    assert saved["seeds"] == [0, 1]
+    assert len(saved["runs"]) == 2
+
+
+def test_the_tool_says_what_is_missing_and_runs_nothing_with_table_only(tool, place, capsys):
+    assert run_tool(tool, place, "--configs", str(place / "dann.yaml"), "--table-only") == 0
+    assert (
+        "2 of 2 runs are not complete: dann digits→photo digits seed 0" in capsys.readouterr().out
+    )
+    assert calls(place) == []
+
+
+def test_the_tool_reports_failures_of_one_reason_together(tool, place, capsys):
+    (place / "fail-dann").touch()
+    configs = ["--configs", str(place / "dann.yaml"), str(place / "cdan.yaml")]
+    assert run_tool(tool, place, *configs) == 1
+    out, err = capsys.readouterr()
+    assert "cdan" in out
+    assert err.splitlines()[-1].startswith("error: 2 failed, dann digits→photo digits seed 0, dann")
+    assert err.rstrip().endswith("ValueError: the learning rate is no number")
+
+
+def test_the_tool_reports_the_test_of_what_it_chose(tool, place, capsys):
+    args = ["--configs", str(place / "dann.yaml"), "--select", "--select-seeds", "7"]
+    args += ["--variant", "low", "SOLVER.BASE_LR", "0.1"]
+    args += ["--variant", "dann:high", "SOLVER.BASE_LR", "0.4", "--variant", "dann:own"]
+    assert run_tool(tool, place, *args) == 0
+    out = capsys.readouterr().out
+    assert "dann: own chosen on target val (high 27.4, own 27.5)." in out
+    assert "dann (own)" in out
+    assert "dann (high)" not in out
+    assert [o["SEED"] for _, _, o, *_ in calls(place)] == ["7", "7", "0", "1"]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--select"], "--select chooses among variants"),
+        (["--select-seeds", "1"], "--select-seeds is a part of --select"),
+        (["--pretrain-per-seed"], "need --pretrain-config"),
+        (["--variant", "a/b"], "--variant a/b: a name is"),
+        (["--variant", "a", "SOLVER.BASE_LR"], "not pairs of KEY and VALUE"),
+        (["--variant", "a", "--variant", "a"], "--variant a is given twice"),
+        (["--tasks", "A→W"], "has no task 'A→W'"),
+        (["--jobs", "0"], "--jobs 0"),
+        (["--", "SOLVER.BASE_LR"], "odd length"),
+    ],
+)
+def test_mistakes_in_the_command_are_one_sentence(tool, place, capsys, args, message):
+    assert run_tool(tool, place, "--configs", str(place / "dann.yaml"), *args) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ")
+    assert message in err
+    assert calls(place) == []
+
+
+def test_sigterm_ends_the_tool_and_its_runs(tool, place, capsys, monkeypatch):
+    (run,) = plan(place)
+    (place / "hang").touch()
+
+    class Killer(tool.ProgressLine):
+        def __call__(self, progress):
+            if (run.folder / "pid").exists():
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(tool, "ProgressLine", Killer)
+    assert run_tool(tool, place, "--configs", str(place / "dann.yaml"), seeds=["0"]) == 130
+    assert "the same command continues" in capsys.readouterr().err
+    assert not alive(int((run.folder / "pid").read_text()))
+    assert signal.getsignal(signal.SIGTERM) is before
