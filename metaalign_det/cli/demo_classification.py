@@ -1,6 +1,6 @@
 """Adapt a digit classifier from drawn digits to digits on photographs, in minutes.
 
-python -m metaalign_det.cli.demo_classification                     # into output/demo_classification
+python -m metaalign_det.cli.demo_classification           # into output/demo_classification
 python -m metaalign_det.cli.demo_classification --jobs 1 --seed 3
 
 Trains source-only, DANN, DANN with MetaAlign and, as the bound, an oracle on labelled target

@@ -1,8 +1,8 @@
 """Generate the Mini VOC->Watercolor data set, or draw pictures of what it looks like.
 
-python -m metaalign_det.cli.make_mini                          # into $DETECTRON2_DATASETS or ./datasets
-python -m metaalign_det.cli.make_mini --sheet mini.png         # a contact sheet with boxes, nothing generated
-python -m metaalign_det.cli.make_mini --glyphs glyphs.png      # every sprite, held-out ones on a darker ground
+python -m metaalign_det.cli.make_mini                      # into $DETECTRON2_DATASETS or ./datasets
+python -m metaalign_det.cli.make_mini --sheet mini.png     # a contact sheet with boxes only
+python -m metaalign_det.cli.make_mini --glyphs glyphs.png  # every sprite, held-out ones on grey
 """
 
 from __future__ import annotations
