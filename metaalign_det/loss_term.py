@@ -1,4 +1,4 @@
-"""What an alignment objective hands to whoever trains it."""
+"""One loss with its weight and its owner: what objectives are sums of."""
 
 from __future__ import annotations
 
@@ -9,43 +9,53 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class AlignmentTerm:
-    """One loss that sees both domains, and how the two players treat it.
+class LossTerm:
+    """A scalar loss, and how the two players of adversarial training treat it.
 
-    An *adversarial* term is the loss L_k that discriminator k minimises. The features minimise
-    ``-weight * L_k``; the parameters under ``owner`` minimise ``L_k`` itself, never scaled by the
-    weight. An *explicit* term is a distance D_j that every parameter minimises, as
-    ``weight * D_j``. The alignment objective of ``method.md`` is then
-    ``A = - sum(weight_k * L_k) + sum(weight_j * D_j)``.
+    *Adversarial* (it has an ``owner``): the loss L_k that discriminator k minimizes. The parameters
+    under ``owner`` descend L_k itself, never scaled by the weight lambda_k; everything else
+    descends ``-lambda_k L_k``. *Explicit* (no owner): every parameter descends ``weight * loss``;
+    a supervised loss, or a distance D_j with mu_j. With both kinds the alignment objective is
+    ``A = -sum_k lambda_k L_k + sum_j mu_j D_j``.
+
+    A plain scalar Tensor stands for an explicit term of weight 1 wherever terms are expected.
 
     Args:
-        loss (Tensor): scalar, not scaled by ``weight`` and without any sign reversal of value.
-        weight: lambda_k or mu_j, at least 0. A model hands an adversarial term of weight 0 over
-            with detached features, so that its discriminator still learns.
-        adversarial: whether the parameters under ``owner`` play against the rest.
-        owner: prefix of the names of the discriminator's parameters; "" for an explicit term.
+        loss (Tensor): scalar, neither scaled by ``weight`` nor reversed.
+        weight: lambda_k or mu_j, >= 0. A model hands an adversarial term of weight 0 over with
+            detached features, so that its discriminator still learns.
+        owner: prefix of the names of the parameters of the discriminator that owns the loss;
+            "" = explicit.
     """
 
     loss: Tensor
     weight: float = 1.0
-    adversarial: bool = True
     owner: str = ""
 
     def __post_init__(self) -> None:
         if self.weight < 0:
-            raise ValueError(f"the weight of an alignment term must be >= 0, got {self.weight}")
-        if self.adversarial != bool(self.owner):
-            raise ValueError(
-                "an adversarial term names the discriminator that owns it, an explicit one none: "
-                f"got adversarial={self.adversarial}, owner={self.owner!r}"
-            )
+            raise ValueError(f"the weight of a loss term must be >= 0, got {self.weight}")
 
-    def under(self, prefix: str) -> AlignmentTerm:
-        """The same term seen from a module that holds the method as attribute ``prefix``."""
+    @classmethod
+    def of(cls, loss: Tensor | LossTerm) -> LossTerm:
+        """The term itself, or the explicit one of weight 1 that a Tensor stands for."""
+        return loss if isinstance(loss, LossTerm) else cls(loss)
+
+    @property
+    def adversarial(self) -> bool:
+        """Whether a discriminator owns the loss."""
+        return bool(self.owner)
+
+    def under(self, prefix: str) -> LossTerm:
+        """The same term seen from a module that holds the discriminator's as ``prefix``."""
         return replace(self, owner=f"{prefix}.{self.owner}") if self.owner else self
 
+    def scaled(self, factor: float | Tensor) -> LossTerm:
+        """The same term with its loss times ``factor`` (a share of a batch)."""
+        return replace(self, loss=factor * self.loss)
 
-def joint_losses(terms: Mapping[str, AlignmentTerm]) -> dict[str, Tensor]:
+
+def joint_losses(terms: Mapping[str, LossTerm]) -> dict[str, Tensor]:
     """The losses to *add* in ordinary joint training, where inputs went through gradient reversal.
 
     The reversal layer has already multiplied the features' gradient by ``-weight``, so that an

@@ -10,7 +10,7 @@ from detectron2.modeling import build_model
 
 import metaalign_det.modeling  # noqa: F401  (registers)
 from metaalign_det.adaptation.contract import AdaptableModel
-from metaalign_det.adaptation.metaalign import MetaAlignHook
+from metaalign_det.adaptation.stage_groups import build_stage_groups
 from metaalign_det.config import load_cfg
 from metaalign_det.engine.optimizers import build_optimizer
 from metaalign_det.engine.schedules import build_lr_scheduler
@@ -31,8 +31,7 @@ def test_it_builds(path):
     assert trained == {id(p) for p in model.parameters() if p.requires_grad}
     build_lr_scheduler(cfg, optimizer)
     if cfg.METAALIGN.ENABLED:
-        hook = MetaAlignHook(cfg, model)
-        in_scope = set(hook.groups.scope)
+        in_scope = set(build_stage_groups(cfg, model).scope)
         backbone = {
             n
             for n, p in model.named_parameters()

@@ -11,7 +11,7 @@ Written from the description in this project's notes on the method, not from the
    looks ahead is differentiated a second time.
 
 With backbone forward b per image, heads h and discriminators d, and a backward pass of two
-forwards, the looking objective costs 5 of its forwards and the validating one 3: role "domain"
+forwards, the looking objective costs 5 of its forwards and the validating one 3: role "alignment"
 13 b + 3 h + 10 d and role "task" 11 b + 5 h + 6 d, where plain training costs 6 b + 3 h + 6 d.
 
 Signs of adversarial terms are put on the gradients, as everywhere in this package; at first order
@@ -25,26 +25,29 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from metaalign_det.adaptation.metaalign import alignment_objective, task_objective
-from metaalign_det.coordination import ROLES, WeightedLoss, check_choice, check_finite, is_under
-from metaalign_det.engine.loop import AdaptationLoop, Batch, Gradients
+from metaalign_det.adaptation.objectives import Objectives
+from metaalign_det.adaptation.source import GradientSource
+from metaalign_det.adaptation.step import Batch, Gradients, StepContext
+from metaalign_det.coordination import ROLES, check_choice, check_finite, is_under
+from metaalign_det.loss_term import LossTerm
 
 _Factors = dict[str, float]
 
 
-class AuthorsGradients:
+class AuthorsGradients(GradientSource):
     """A gradient source for :class:`~metaalign_det.engine.loop.AdaptationLoop`.
 
     Args:
-        role: "domain" or "task", the objective that looks ahead. (The authors alternate.)
+        role: "alignment" or "task", the objective that looks ahead. (The authors alternate.)
         alpha: inner step, >= 0; theirs is ``meta_lr`` times the learning rate.
     """
 
     def __init__(self, role: str, alpha: float) -> None:
+        super().__init__()
         self.role = check_choice("role", role, ROLES)
         self.alpha = alpha
 
-    def __call__(self, loop: AdaptationLoop, batches: Sequence[Batch]) -> Gradients:
+    def __call__(self, step: StepContext, batches: Sequence[Batch]) -> Gradients:
         """Gradients of one step; batches are not split into micro-batches here.
 
         Raises:
@@ -52,13 +55,11 @@ class AuthorsGradients:
         """
         if len(batches) != 1:
             raise ValueError("the authors' scheme knows no gradient accumulation")
-        params = dict(loop.model.named_parameters())
+        params = dict(step.model.named_parameters())
         names = [n for n, p in params.items() if p.requires_grad]
         leaves = [params[n] for n in names]
-        objectives = [
-            alignment_objective(loop, batches, mixed=True, split=False),
-            task_objective(loop, batches, mixed=True),
-        ]
+        both = Objectives(step, batches, split=False)
+        objectives = [both.alignment(), both.task()]
         if self.role == "task":
             objectives.reverse()
         (look,), (validate,) = (o.parts for o in objectives)
@@ -87,20 +88,19 @@ class AuthorsGradients:
 
 
 def _total(
-    terms: Mapping[str, Tensor | WeightedLoss], names: Sequence[str]
+    terms: Mapping[str, Tensor | LossTerm], names: Sequence[str]
 ) -> tuple[Tensor, _Factors, dict[str, Tensor]]:
     """What theta minimises, the factor that makes each gradient its owner's, and the losses.
 
     A discriminator of weight 0 sees detached features: its loss goes in as it is.
     """
-    losses = {k: t if isinstance(t, Tensor) else t.loss for k, t in terms.items()}
+    terms = {k: LossTerm.of(t) for k, t in terms.items()}
+    losses = {k: t.loss for k, t in terms.items()}
     check_finite(losses)
     factors = dict.fromkeys(names, 1.0)
     weighted = []
     for term in terms.values():
-        if isinstance(term, Tensor):
-            weighted.append(term)
-        elif not term.adversarial:
+        if not term.adversarial:
             weighted.append(term.weight * term.loss)
         else:
             weight = -term.weight or 1.0

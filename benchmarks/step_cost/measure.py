@@ -25,9 +25,13 @@ from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
 
 from benchmarks.step_cost.authors import AuthorsGradients
-from metaalign_det.adaptation.metaalign import MetaAlignHook, build_stage_groups
-from metaalign_det.coordination.telemetry import inner_products, step_telemetry
-from metaalign_det.engine.loop import AdaptationLoop, Batch, GradientSource, JointGradients
+from metaalign_det.adaptation.joint import JointGradients
+from metaalign_det.adaptation.metaalign import MetaAlignGradients
+from metaalign_det.adaptation.source import GradientSource
+from metaalign_det.adaptation.stage_groups import build_stage_groups
+from metaalign_det.adaptation.step import Batch
+from metaalign_det.coordination.telemetry import step_telemetry
+from metaalign_det.engine.loop import AdaptationLoop
 from metaalign_det.engine.optimizers import build_optimizer
 from metaalign_det.engine.trainer import AdaptationTrainer
 from metaalign_det.errors import UserError
@@ -50,7 +54,7 @@ class Arm:
     label: str
     scheme: str
     cost: tuple[int, int, int]
-    role: str = "domain"
+    role: str = "alignment"
     order: str = "first"
     hvp: str = "keep_graph"
 
@@ -58,7 +62,7 @@ class Arm:
 #: Name on the command line -> arm.
 ARMS: dict[str, Arm] = {
     "plain": Arm("plain joint training", "plain", (6, 3, 6)),
-    "first-domain": Arm("first order, role domain", "lookahead", (9, 3, 6)),
+    "first-alignment": Arm("first order, role alignment", "lookahead", (9, 3, 6)),
     "first-task": Arm("first order, role task", "lookahead", (9, 3, 6), "task"),
     "exact-keep": Arm("exact, keep_graph", "lookahead", (21, 3, 18), order="exact"),
     "exact-recompute": Arm(
@@ -70,7 +74,7 @@ ARMS: dict[str, Arm] = {
     "exact-recompute-task": Arm(
         "exact, recompute, role task", "lookahead", (17, 11, 6), "task", "exact", "recompute"
     ),
-    "authors-domain": Arm("the authors' scheme, role domain", "authors", (13, 3, 10)),
+    "authors-alignment": Arm("the authors' scheme, role alignment", "authors", (13, 3, 10)),
     "authors-task": Arm("the authors' scheme, role task", "authors", (11, 5, 6), "task"),
 }
 
@@ -156,9 +160,7 @@ class Bench:
         params = dict(self.model.named_parameters())
         g, v = ({n: torch.randn_like(params[n]) for n in self.groups.scope} for _ in range(2))
         size = dict.fromkeys(self.groups.scope, 0.1)
-        # The products are beta's gradient, which a step needs anyway.
-        products = inner_products(self.groups, g, v, params)
-        return lambda: step_telemetry(self.groups, g, v, params, products, size)
+        return lambda: step_telemetry(self.groups, g, v, params, size)
 
     def _source(self, name: str) -> GradientSource:
         if name not in self._sources:
@@ -171,7 +173,7 @@ class Bench:
                 cfg = self.cfg.clone()
                 cfg.METAALIGN.ROLE, cfg.METAALIGN.ORDER = arm.role, arm.order
                 cfg.METAALIGN.HVP = arm.hvp
-                self._sources[name] = MetaAlignHook(cfg, self.model)
+                self._sources[name] = MetaAlignGradients(cfg, self.model)
         return self._sources[name]
 
     def _batches(self) -> Iterator[Batch]:

@@ -1,20 +1,28 @@
 """The one contract between models and everything that trains them.
 
-A batch in training is ``{"source": list[dict], "target": list[dict]}``, lists in Detectron2's
-format, one dict an image. Each dict holds ``image`` (Tensor (C, H, W)) and ``domain`` (int: the
-source domains count from 0, the target comes after the last); a source dict also holds its
-annotation, ``instances`` or ``label``. A target dict holds no annotation whatever.
+A batch in training is a mapping of named *views*, lists in Detectron2's format, one dict an image:
+
+=================  ==========================================================================
+``source``         weakly augmented labelled images, with ``instances`` or ``label``
+``source_strong``  the same images strongly augmented, the same labels; where asked for
+``target``         weakly augmented unlabelled images: no annotation whatever
+``target_strong``  the same images strongly augmented; where asked for
+=================  ==========================================================================
+
+Each dict holds ``image`` (Tensor (C, H, W)) and ``domain`` (int: the source domains count from 0,
+the target comes after the last). A view and its strong sibling have the same geometry.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
+import torch
 from torch import Tensor, nn
 
 from ..coordination.stateless import RandomStreams
-from ..loss_term import AlignmentTerm
+from ..loss_term import LossTerm
 
 
 class AdaptableModel(nn.Module):
@@ -23,31 +31,78 @@ class AdaptableModel(nn.Module):
     Called with a training batch, ``forward`` returns a dict of losses whose sum is joint
     training, so that any Detectron2 trainer can train it; called in evaluation mode with a list
     of inputs it is a plain Detectron2 model. A trainer that wants the parts calls
-    :meth:`task_losses` and :meth:`alignment_terms`.
+    :meth:`task_losses` and :meth:`alignment_terms`. A model knows nothing of roles, teachers or
+    steps.
     """
+
+    #: The feature extractor, whose parameters both objectives share.
+    backbone: nn.Module
+
+    #: Where images have to go; a property of Detectron2's meta-architectures.
+    device: torch.device
 
     #: ``alignment_terms(s, t)`` equals ``alignment_terms(s, [])`` plus ``alignment_terms([], t)``,
     #: loss by loss. Trainers then differentiate one domain at a time and hold one graph.
     alignment_separable: bool = False
 
+    #: Whether there is nothing to align without target images.
+    alignment_needs_target: bool = True
+
     #: Random numbers by purpose, installed by a trainer; None = the global generators.
     random_streams: RandomStreams | None = None
 
+    # ---- what is learned and what is aligned ------------------------------------------------
+
     def task_losses(self, source: list[dict]) -> dict[str, Tensor]:
-        """Supervised losses on labelled source data, scalars by name, to be added."""
+        """Supervised losses on labelled images, scalars by name, to be added."""
         raise NotImplementedError
 
-    def alignment_terms(self, source: list[dict], target: list[dict]) -> dict[str, AlignmentTerm]:
+    def alignment_terms(self, source: list[dict], target: list[dict]) -> dict[str, LossTerm]:
         """Losses that see both domains and no label of the target; no gradient reversal in them."""
-        raise NotImplementedError
-
-    def backbone_features(self, images: list[dict]) -> dict[str, Tensor]:
-        """Feature maps of images of any domain, by name; annotations are not looked at."""
         raise NotImplementedError
 
     @property
     def aligns(self) -> bool:
         """Whether :meth:`alignment_terms` gives anything at all."""
+        raise NotImplementedError
+
+    # ---- what a teacher needs -----------------------------------------------------------------
+
+    def pseudo_labels(self, images: list[dict], threshold: float) -> list[dict]:
+        """This model's own predictions on weak views, as annotations for their strong siblings.
+
+        Args:
+            images: as of a target view.
+            threshold: the least score of what becomes a label, in [0, 1].
+
+        Returns:
+            list[dict]: for each image what to add to its dict, as an annotated image has it
+            (``instances``, or ``label``); {} for an image without any label, to be left out. In
+            the geometry of ``image``, not of the file.
+        """
+        raise NotImplementedError(f"{type(self).__name__} gives no pseudo-labels")
+
+    def soft_targets(self, images: list[dict]) -> object:
+        """What :meth:`distillation_losses` of a student needs of this model, without gradients."""
+        raise NotImplementedError(f"{type(self).__name__} cannot be distilled")
+
+    def distillation_losses(
+        self, images: list[dict], teacher: AdaptableModel, targets: object, threshold: float
+    ) -> dict[str, Tensor]:
+        """Losses of this model, the student, against a teacher's soft predictions.
+
+        Args:
+            images: strong views.
+            teacher: in evaluation mode.
+            targets: its :meth:`soft_targets` for the weak siblings.
+            threshold: the least score of a teacher's prediction that counts as foreground.
+        """
+        raise NotImplementedError(f"{type(self).__name__} cannot be distilled")
+
+    # ---- structure --------------------------------------------------------------------------
+
+    def backbone_features(self, images: list[dict]) -> dict[str, Tensor]:
+        """Feature maps of images of any domain, by name; annotations are not looked at."""
         raise NotImplementedError
 
     def backbone_stages(self) -> dict[str, tuple[str, ...]]:
@@ -58,7 +113,9 @@ class AdaptableModel(nn.Module):
         """Prefixes of the names of the parameters that domain discriminators own."""
         return ()
 
-    def stream(self, purpose: str):
+    # ---- what several passes of one step share ------------------------------------------------
+
+    def stream(self, purpose: str) -> AbstractContextManager:
         """Context in which random numbers come from the stream ``purpose`` (task, alignment).
 
         Because the streams are apart, the order in which a trainer evaluates the two objectives

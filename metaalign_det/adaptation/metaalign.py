@@ -1,58 +1,84 @@
-"""MetaAlign over time: role schedule, alpha, beta with its optimiser, telemetry, state."""
+"""MetaAlign over time: role schedule, alpha, beta with its optimizer, telemetry, state."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.engine import HookBase
-from detectron2.utils.events import EventStorage, get_event_storage
 from torch import Tensor
 
 from ..coordination import (
+    DIRECTIONS,
     HVPS,
     INNERS,
     ORDERS,
-    Objective,
-    StageGroups,
+    Lookahead,
     StageWeights,
-    call_at,
+    StepResult,
     check_choice,
-    coordinated_step,
-    frozen_batch_statistics,
 )
-from ..engine.loop import AdaptationLoop, Batch, Gradients, JointGradients
 from ..errors import UserError
 from .contract import AdaptableModel
+from .joint import JointGradients
+from .learning import Learning
+from .objectives import Objectives, untracked
+from .source import GradientSource
+from .stage_groups import build_stage_groups
+from .step import Batch, Gradients, StepContext
 
 logger = logging.getLogger(__name__)
 
-ROLE_SCHEDULES = ("domain", "task", "alternate")
+ROLE_SCHEDULES = ("alignment", "task", "alternate")
+ALPHAS = ("lr", "constant", "length", "relative")
+
+#: Names of METAALIGN.ROLE in configs of earlier versions and in the paper.
+_ROLE_ALIASES = {"domain": "alignment"}
 
 
-class MetaAlignHook(HookBase):
-    """Makes the trainer's gradients MetaAlign's; remove it and what is left is joint training.
+class MetaAlignGradients(GradientSource):
+    """One objective looks ahead, the other is asked to be good there (:class:`.Lookahead`).
 
-    It installs itself as the loop's gradient source. Everything it keeps over time (beta and its
-    optimiser) is in its ``state_dict``, the rest (role, alpha) is a function of the iteration.
+    What it keeps over time is in its state: beta with its optimizer, and alpha where that follows
+    measurements. The role is a function of the iteration.
 
     Args:
         cfg: with the keys of ``cfg.METAALIGN``.
         model: the model to be trained.
+        learning: what is learned; None = labelled source images alone.
+
+    Raises:
+        UserError: a value that does not exist or is out of range; nothing to align; stage groups
+            that do not fit the model.
     """
 
-    def __init__(self, cfg: CfgNode, model: AdaptableModel) -> None:
-        node = cfg.METAALIGN
+    def __init__(
+        self, cfg: CfgNode, model: AdaptableModel, learning: Learning | None = None
+    ) -> None:
+        super().__init__(learning)
         check_settings(cfg)
+        node = cfg.METAALIGN
         self.cfg = node
         self.base_lr = cfg.SOLVER.BASE_LR
-        self.model = model
-        self.joint = JointGradients()
+        self.role = _ROLE_ALIASES.get(node.ROLE, node.ROLE)
+        self.joint = JointGradients(self.learning)
         self.groups = build_stage_groups(cfg, model)
+        try:
+            self.lookahead = Lookahead(
+                self.groups,
+                order=node.ORDER,
+                hvp=node.HVP,
+                through_adversary=node.THROUGH_DISCRIMINATOR,
+                inner=node.INNER_GRADIENT,
+                direction=node.DIRECTION,
+                normalized=node.ALPHA == "length",
+            )
+        except ValueError as error:
+            raise UserError(f"METAALIGN: {error}") from None
         self.weights = StageWeights(
             len(self.groups),
             mode=node.BETA.MODE,
@@ -60,33 +86,72 @@ class MetaAlignHook(HookBase):
             weight=node.BETA.WEIGHT,
         )
         self.beta_optimizer = torch.optim.SGD(self.weights.parameters(), lr=node.BETA.LR)
+        #: Role -> alpha under ALPHA "relative", which starts at META_LR.
+        self.measured_alpha: dict[str, float] = {}
+        self._generator = torch.Generator()
 
-    # ---- the hook ---------------------------------------------------------------------------
+    @classmethod
+    def from_config(
+        cls, cfg: CfgNode, model: AdaptableModel, learning: Learning
+    ) -> MetaAlignGradients:
+        return cls(cfg, model, learning)
 
-    def before_train(self) -> None:
-        loop = self.trainer._trainer
+    # ---- the source -------------------------------------------------------------------------
+
+    def before_train(self, step: StepContext, batch: Batch) -> None:
         node = self.cfg
         logger.info(
-            "MetaAlign: order %s, role %s, %d stage groups (%s)%s, beta %s",
+            "MetaAlign: order %s, role %s, direction %s, %d stage groups (%s)%s, beta %s",
             node.ORDER,
-            node.ROLE,
+            self.role,
+            node.DIRECTION,
             len(self.groups),
             ", ".join(f"{k}: {len(v)} tensors" for k, v in self.groups.stages.items()),
             f" and {len(self.groups.rest)} tensors outside them" if self.groups.rest else "",
             node.BETA.MODE,
         )
-        loop.gradient_source = self
-        if node.ORDER == "exact":
-            self._check_second_derivatives(loop)
+        if node.ORDER == "exact":  # a missing second derivative shows at once
+            roles = ("alignment", "task") if self.role == "alternate" else (self.role,)
+            with untracked(step.model):
+                for role in roles:
+                    self._step(step, self.learning.objectives(step, [batch]), role, 1e-6)
 
-    def state_dict(self) -> dict:
+    def __call__(self, step: StepContext, batches: Sequence[Batch]) -> Gradients:
+        node = self.cfg
+        if step.iteration < max(node.START_ITER, self.learning.burn_in):
+            return self.joint(step, batches)
+        role = self.role_at(step.iteration)
+        alpha = self.alpha_at(step.iteration, step.lr_share)
+        due = self._is_due(step.iteration, node.TELEMETRY_PERIOD)
+        measure = self._is_due(step.iteration, self._measuring_period())
+        objectives = self.learning.objectives(step, batches)
+        if not objectives.aligns:
+            return self.joint(step, batches)
+        with step.model.fixed_samples() if measure else nullcontext():
+            result = self._step(step, objectives, role, alpha, due, measure)
+        if result.finite:
+            self._update_beta(result.beta_gradient, step.lr_share)
+            if node.ALPHA == "relative" and measure:
+                self._follow(role, alpha, result.telemetry["lookahead/relative_change"])
+        metrics = self.learning.metrics()
+        for name, value in result.telemetry.items():
+            quantity, _, group = name.removeprefix("lookahead/").partition("/")
+            metrics["/".join(x for x in ("lookahead", quantity, role, group) if x)] = value
+        if due:
+            metrics["lookahead/alpha"] = alpha
+            for name, beta in zip(self.groups.names, self.weights.values()):
+                metrics[f"lookahead/beta/{name}"] = beta
+        return Gradients(result.gradients, result.losses, result.finite, metrics)
+
+    def state_dict(self) -> dict[str, Any]:
         return {
             "beta": self.weights.state_dict(),
             "beta_optimizer": self.beta_optimizer.state_dict(),
             "groups": list(self.groups.names),
+            "alpha": dict(self.measured_alpha),
         }
 
-    def load_state_dict(self, state: dict) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         if list(self.groups.names) != state["groups"]:
             raise UserError(
                 f"the checkpoint's stage groups are {state['groups']}, the config's "
@@ -95,95 +160,88 @@ class MetaAlignHook(HookBase):
             )
         self.weights.load_state_dict(state["beta"])
         self.beta_optimizer.load_state_dict(state["beta_optimizer"])
+        self.measured_alpha = dict(state.get("alpha", {}))
 
     # ---- schedules --------------------------------------------------------------------------
 
     def role_at(self, iteration: int) -> str:
-        """``alternate`` starts with the domain role at METAALIGN.START_ITER."""
-        if self.cfg.ROLE != "alternate":
-            return self.cfg.ROLE
-        return "domain" if (iteration - self.cfg.START_ITER) % 2 == 0 else "task"
+        """``alternate`` starts with the alignment role at METAALIGN.START_ITER."""
+        if self.role != "alternate":
+            return self.role
+        first = iteration - self.cfg.START_ITER
+        if self.cfg.FIRST_ROLE == "task":
+            first += 1
+        return "alignment" if first % 2 == 0 else "task"
 
-    def alpha_at(self, iteration: int, schedule: float) -> float:
+    def alpha_at(self, iteration: int, lr_share: float) -> float:
         """alpha, given the current learning rate as a share of ``SOLVER.BASE_LR``."""
-        alpha = self.cfg.META_LR * (self.base_lr * schedule if self.cfg.ALPHA == "lr" else 1.0)
+        alpha = self.cfg.META_LR
+        if self.cfg.ALPHA == "lr":
+            alpha *= self.base_lr * lr_share
+        elif self.cfg.ALPHA == "relative":
+            alpha = self.measured_alpha.get(self.role_at(iteration), alpha)
         if self.cfg.WARMUP_ITERS:
             alpha *= min(1.0, (iteration - self.cfg.START_ITER) / self.cfg.WARMUP_ITERS)
         return alpha
+
+    def _follow(self, role: str, alpha: float, change: float) -> None:
+        """Move alpha towards the relative change that is asked for, by at most a factor of 2."""
+        factor = self.cfg.RELATIVE_CHANGE / max(change, 1e-12)
+        self.measured_alpha[role] = alpha * min(2.0, max(0.5, factor))
+
+    def _measuring_period(self) -> int:
+        period = self.cfg.RELATIVE_CHANGE_PERIOD
+        return period or 20 if self.cfg.ALPHA == "relative" else period
 
     def _is_due(self, iteration: int, period: int) -> bool:
         """Every ``period`` iterations; with alternating roles the one after it as well."""
         if not period:
             return False
-        return iteration % period < (2 if self.cfg.ROLE == "alternate" else 1)
+        return iteration % period < (2 if self.role == "alternate" else 1)
 
-    # ---- the gradient source ----------------------------------------------------------------
+    # ---- parts ------------------------------------------------------------------------------
 
-    def __call__(self, loop: AdaptationLoop, batches: Sequence[Batch]) -> Gradients:
-        node = self.cfg
-        if loop.iter < node.START_ITER:
-            return self.joint(loop, batches)
-        group = loop.optimizer.param_groups[0]
-        schedule = group["lr"] / group["initial_lr"]
-        alpha = self.alpha_at(loop.iter, schedule)
-        role = self.role_at(loop.iter)
-        due = self._is_due(loop.iter, node.TELEMETRY_PERIOD)
-        measure = self._is_due(loop.iter, node.RELATIVE_CHANGE_PERIOD)
-        with loop.model.fixed_samples() if measure else nullcontext():
-            result = self._step(loop, batches, role, alpha, due, measure)
-        if result.finite:
-            self._update_beta(result.beta_gradient, schedule)
-        storage = get_event_storage()
-        for name, value in result.telemetry.items():
-            quantity, _, group = name.removeprefix("lookahead/").partition("/")
-            name = "/".join(x for x in ("lookahead", quantity, role, group) if x)
-            storage.put_scalar(name, value, smoothing_hint=False)
-        if due:
-            for name, beta in zip(self.groups.names, self.weights.values()):
-                storage.put_scalar(f"lookahead/beta/{name}", beta, smoothing_hint=False)
-            storage.put_scalar("lookahead/alpha", alpha, smoothing_hint=False)
-        return Gradients(result.gradients, result.losses, result.finite)
-
-    def _step(self, loop, batches, role, alpha, telemetry, measure_change):
+    def _step(
+        self,
+        step: StepContext,
+        objectives: Objectives,
+        role: str,
+        alpha: float,
+        telemetry: bool = False,
+        measure_change: bool = False,
+    ) -> StepResult:
         exact = self.cfg.ORDER == "exact"
+        looks = role == "alignment"
         # The Hessian-vector product does not survive bfloat16 (70 % relative error).
-        task = task_objective(loop, batches, mixed=not (exact and role == "task"))
-        alignment = alignment_objective(
-            loop, batches, mixed=not (exact and role == "domain"), split=self.cfg.SPLIT_DOMAINS
-        )
-        with loop.model.shared_prefix():
-            return coordinated_step(
+        task = objectives.task(track=not looks, mixed=looks or not exact)
+        alignment = objectives.alignment(track=looks, mixed=not looks or not exact)
+        # In the same state in every process, which all look in the same direction.
+        self._generator.manual_seed(step.streams.seed * 1_000_003 + step.iteration)
+        with step.model.shared_prefix():
+            if looks:  # joint training tracks the task's pass before the alignment's
+                objectives.track(task=True)
+            result = self.lookahead(
                 task,
                 alignment,
-                dict(loop.model.named_parameters()),
-                self.groups,
+                dict(step.model.named_parameters()),
                 self.weights.values(),
                 alpha,
                 role=role,
-                order=self.cfg.ORDER,
-                hvp=self.cfg.HVP,
-                through_adversary=self.cfg.THROUGH_DISCRIMINATOR,
-                reduce=loop.reduce,
-                inner=self.cfg.INNER_GRADIENT,
-                loss_scale=loop.loss_scale,
-                replay=partial(_unreported, loop.model),
+                reduce=step.reduce,
+                loss_scale=step.loss_scale,
+                replay=partial(untracked, step.model),
+                generator=self._generator,
                 telemetry=telemetry,
                 measure_change=measure_change,
             )
+            if not looks:
+                objectives.track(alignment=True)
+        return result
 
-    def _update_beta(self, gradient: Tensor, schedule: float) -> None:
+    def _update_beta(self, gradient: Tensor, lr_share: float) -> None:
         self.weights.set_gradient(gradient)
-        self.beta_optimizer.param_groups[0]["lr"] = self.cfg.BETA.LR * schedule
+        self.beta_optimizer.param_groups[0]["lr"] = self.cfg.BETA.LR * lr_share
         self.beta_optimizer.step()
-
-    def _check_second_derivatives(self, loop: AdaptationLoop) -> None:
-        """Differentiate the first batch twice now, so that a missing derivative shows at once."""
-        batch = self.trainer.peek_batch()
-        loop.streams.step = self.trainer.start_iter
-        roles = ("domain", "task") if self.cfg.ROLE == "alternate" else (self.cfg.ROLE,)
-        with _unreported(loop.model):
-            for role in roles:
-                self._step(loop, [batch], role, 1e-6, False, False)
 
 
 def check_settings(cfg: CfgNode) -> None:
@@ -191,10 +249,12 @@ def check_settings(cfg: CfgNode) -> None:
     node = cfg.METAALIGN
     for key, value, choices in (
         ("ORDER", node.ORDER, ORDERS),
-        ("ROLE", node.ROLE, ROLE_SCHEDULES),
+        ("ROLE", _ROLE_ALIASES.get(node.ROLE, node.ROLE), ROLE_SCHEDULES),
+        ("FIRST_ROLE", _ROLE_ALIASES.get(node.FIRST_ROLE, node.FIRST_ROLE), ROLE_SCHEDULES[:2]),
         ("HVP", node.HVP, HVPS),
         ("SCOPE", node.SCOPE, ("backbone", "all")),
-        ("ALPHA", node.ALPHA, ("lr", "constant")),
+        ("ALPHA", node.ALPHA, ALPHAS),
+        ("DIRECTION", node.DIRECTION, DIRECTIONS),
         ("INNER_GRADIENT", node.INNER_GRADIENT, INNERS),
         ("BETA.MODE", node.BETA.MODE, StageWeights.MODES),
     ):
@@ -206,82 +266,10 @@ def check_settings(cfg: CfgNode) -> None:
                 "RELATIVE_CHANGE_PERIOD"):  # fmt: skip
         if node[key] < 0:
             raise UserError(f"METAALIGN.{key} must be >= 0, got {node[key]}")
+    if node.RELATIVE_CHANGE <= 0:
+        raise UserError(f"METAALIGN.RELATIVE_CHANGE must be above 0, got {node.RELATIVE_CHANGE}")
     for key in ("SUM", "WEIGHT", "LR"):
         if node.BETA[key] < 0:
             raise UserError(f"METAALIGN.BETA.{key} must be >= 0, got {node.BETA[key]}")
     if cfg.SOLVER.BASE_LR <= 0:
         raise UserError(f"SOLVER.BASE_LR must be above 0, got {cfg.SOLVER.BASE_LR}")
-
-
-def build_stage_groups(cfg: CfgNode, model: AdaptableModel) -> StageGroups:
-    """The stage groups that the config asks for; the backbone's own where it names none."""
-    node = cfg.METAALIGN
-    params = dict(model.named_parameters())
-    if not model.aligns:
-        raise UserError(
-            "METAALIGN.ENABLED, but there is nothing to align: switch on a discriminator "
-            "(MODEL.DA.*.ENABLED) or choose MODEL.ALIGN.METHOD"
-        )
-    try:
-        own = not node.STAGES
-        stages = model.backbone_stages() if own else StageGroups.parse(node.STAGES)
-        groups = StageGroups.from_prefixes(
-            stages,
-            params,
-            drop_frozen=own,
-            rest=node.SCOPE == "all",
-            rest_factor=node.HEAD_FACTOR,
-        )
-    except ValueError as error:
-        raise UserError(f"METAALIGN.STAGES: {error}") from None
-    frozen = [name for name in stages if name not in groups.stages]
-    if frozen:
-        logger.info(
-            "stage groups without a trainable parameter are left out: %s", ", ".join(frozen)
-        )
-    return groups
-
-
-def task_objective(loop: AdaptationLoop, batches: Sequence[Batch], mixed: bool) -> Objective:
-    """Supervised losses. The backbone's BatchNorm tracks nothing here.
-
-    Its statistics are those of the alignment pass, which alone sees both domains, so that they
-    are updated once a step and domain as in joint training; in role task that pass is at theta'.
-    """
-
-    def evaluate(params: Mapping[str, Tensor], index: int, batch: Batch):
-        loop.streams.part = index
-        with loop.autocast(mixed), frozen_batch_statistics(loop.model.backbone):
-            return call_at(loop.model, params, "task_losses", batch["source"])
-
-    parts = [partial(evaluate, index=i, batch=b) for i, b in enumerate(batches)]
-    return Objective(parts, [1 / len(parts)] * len(parts))
-
-
-def alignment_objective(
-    loop: AdaptationLoop, batches: Sequence[Batch], mixed: bool, split: bool
-) -> Objective:
-    """Alignment terms, one domain at a time where the model allows."""
-
-    def evaluate(params: Mapping[str, Tensor], index: int, source: list, target: list):
-        loop.streams.part = index
-        with loop.autocast(mixed):
-            return call_at(loop.model, params, "alignment_terms", source, target)
-
-    parts = []
-    for i, batch in enumerate(batches):
-        source, target = batch["source"], batch["target"]
-        separate = split and loop.model.alignment_separable and source and target
-        halves = [(source, []), ([], target)] if separate else [(source, target)]
-        parts += [partial(evaluate, index=i, source=s, target=t) for s, t in halves]
-    return Objective(parts, [1 / len(batches)] * len(parts))
-
-
-@contextmanager
-def _unreported(model: AdaptableModel) -> Iterator[None]:
-    """For passes that are not reported: a throw-away storage, and BatchNorm tracks nothing.
-
-    The storage stands at the same iteration, which schedules inside models depend on.
-    """
-    with EventStorage(get_event_storage().iter), frozen_batch_statistics(model):
-        yield

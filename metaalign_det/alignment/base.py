@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from ..loss_term import AlignmentTerm
+from ..loss_term import LossTerm
 from .discriminators import VectorDiscriminator
 from .domain_losses import domain_loss
 from .gradient_reversal import grad_reverse
@@ -60,7 +60,7 @@ class AlignmentMethod(nn.Module):
         weight: float,
         reverse: bool,
         observe: Observer | None = None,
-    ) -> dict[str, AlignmentTerm]:
+    ) -> dict[str, LossTerm]:
         """The terms of one batch.
 
         Args:
@@ -126,7 +126,7 @@ class AdversarialMethod(AlignmentMethod):
         weight: float,
         reverse: bool,
         observe: Observer | None = None,
-    ) -> dict[str, AlignmentTerm]:
+    ) -> dict[str, LossTerm]:
         features = player_input(features, weight, reverse)
         logits = player_input(logits, weight, reverse)
         domain_logits, extra = self.discriminate(self.discriminator_input(features, logits))
@@ -141,4 +141,4 @@ class AdversarialMethod(AlignmentMethod):
         loss = mean_over_domains(losses, domains, weights)
         if extra is not None:
             loss = loss + extra
-        return {self.loss_name: AlignmentTerm(loss, weight, owner="discriminator")}
+        return {self.loss_name: LossTerm(loss, weight, owner="discriminator")}

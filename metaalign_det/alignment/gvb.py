@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from ..loss_term import AlignmentTerm
+from ..loss_term import LossTerm
 from .base import Observer
 from .dann import DANNPE
 from .discriminators import VectorDiscriminator
@@ -125,12 +125,12 @@ class GVB(DANNPE):
         weight: float,
         reverse: bool,
         observe: Observer | None = None,
-    ) -> dict[str, AlignmentTerm]:
+    ) -> dict[str, LossTerm]:
         terms = super().forward(
             features, logits, domains, weight=weight, reverse=reverse, observe=observe
         )
         vanish = full_precision(self.bridge(features)).abs().mean()
-        terms["loss_gvb_bridge"] = AlignmentTerm(vanish, self.bridge_generator, adversarial=False)
+        terms["loss_gvb_bridge"] = LossTerm(vanish, self.bridge_generator)
         return terms
 
 

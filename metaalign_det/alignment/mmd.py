@@ -11,7 +11,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from ..loss_term import AlignmentTerm
+from ..loss_term import LossTerm
 from .base import AlignmentMethod, Observer
 from .precision import full_precision
 
@@ -143,7 +143,7 @@ class MMD(AlignmentMethod):
         weight: float,
         reverse: bool,
         observe: Observer | None = None,
-    ) -> dict[str, AlignmentTerm]:
+    ) -> dict[str, LossTerm]:
         features = full_precision(features)
         parts = [features[domains == d] for d in range(self.num_domains)]
         for d, part in enumerate(parts):
@@ -156,4 +156,4 @@ class MMD(AlignmentMethod):
             self.estimate(x, y, self.factors, self.bandwidth) for x, y in combinations(parts, 2)
         ]
         loss = torch.stack(pairs).mean()
-        return {"loss_mmd": AlignmentTerm(loss, weight, adversarial=False)}
+        return {"loss_mmd": LossTerm(loss, weight)}

@@ -1,6 +1,6 @@
 """Adapt a detector from photographs to watercolours, on the embedded miniature, in minutes.
 
-python -m metaalign_det.cli.demo                     # all of it into output/demo; again: shows what is there
+python -m metaalign_det.cli.demo           # all of it into output/demo
 python -m metaalign_det.cli.demo --output /tmp/demo --jobs 1 -- SOLVER.MAX_ITER 50
 
 Trains the source detector once, then from it source-only, SW-DA and SW-DA with MetaAlign; scores

@@ -1,8 +1,8 @@
-"""One coordinated update of two objectives: MetaAlign's lookahead (Wei et al., CVPR 2021).
+"""MetaAlign's lookahead: one coordinated update of two objectives (Wei et al., CVPR 2021).
 
 With theta = {theta_1..theta_M} in stage groups, the objective that *looks ahead* has the gradient
 g at theta and moves to theta'_m = theta_m - alpha beta_m g_m. The other one *validates* there: v
-is its gradient at theta'. Role "domain": alignment looks ahead; role "task": the task does.
+is its gradient at theta'. Role "alignment": alignment looks ahead; role "task": the task does.
 
 =========  ======================================  =======================================
 gradient   first order                             exact
@@ -22,248 +22,251 @@ Nothing here knows about models; objectives are functions of named parameters.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from .objective import Gradients, Objective, Part, evaluate
+from .objective import Evaluation, Gradients, Objective, Part, evaluate
 from .reduce import Reducer, keep_local
 from .second_order import second_order_term
 from .stages import StageGroups
 from .stateless import RandomState
+from .step import StepResult, add, all_finite, averaged, check_choice, check_reached
 from .telemetry import inner_products, norm, step_telemetry
 
 ORDERS = ("first", "exact")
-ROLES = ("domain", "task")
+ROLES = ("alignment", "task")
 HVPS = ("keep_graph", "recompute")
 INNERS = ("global", "local")
+DIRECTIONS = ("gradient", "opposite", "random", "random_sign", "both")
 
-
-class UnreachedParameterError(ValueError):
-    """A parameter that is to look ahead gets no gradient from either objective."""
+_BETA = "<beta>"  # no parameter can be called so
 
 
 @dataclass(frozen=True)
-class StepResult:
-    """What one coordinated step gives; the caller applies it.
+class Lookahead:
+    """Coordinates two objectives by letting one look ahead; built once, called every step.
 
     Args:
-        gradients: name -> gradient to descend, None where neither objective reaches. They go
-            into ``p.grad``; clipping comes after.
-        beta_gradient (Tensor): shape (M,), d(objective)/d(beta) without L_beta.
-        losses: every named loss, of the looking objective at theta and of the validating one at
-            theta'; explicit ones times their weight, adversarial ones as they are; this process's
-            own.
-        finite: False if some gradient is infinite or NaN (looked at only with a loss scale):
-            skip the update.
-        telemetry: numbers by name, see :func:`coordinated_step`; empty unless asked for.
-    """
-
-    gradients: Gradients
-    beta_gradient: Tensor
-    losses: dict[str, Tensor]
-    finite: bool = True
-    telemetry: dict[str, float] = field(default_factory=dict)
-
-
-def check_choice(name: str, value: str, choices: Sequence[str]) -> str:
-    """``value`` if it is one of ``choices``, else a ValueError that lists them."""
-    if value not in choices:
-        raise ValueError(f"unknown {name} {value!r}; choose one of {', '.join(choices)}")
-    return value
-
-
-def coordinated_step(
-    task: Objective | Part,
-    alignment: Objective | Part,
-    params: Mapping[str, Tensor],
-    groups: StageGroups,
-    beta: Sequence[float],
-    alpha: float,
-    *,
-    role: str = "domain",
-    order: str = "first",
-    hvp: str = "keep_graph",
-    through_adversary: bool = False,
-    reduce: Reducer = keep_local,
-    inner: str = "global",
-    loss_scale: float | None = None,
-    replay: Callable[[], AbstractContextManager] = nullcontext,
-    telemetry: bool = False,
-    measure_change: bool = False,
-) -> StepResult:
-    """Gradients of one lookahead step.
-
-    Args:
-        task, alignment: the two objectives. Each is evaluated and differentiated once
-            ("recompute" evaluates the looking one twice).
-        params: all parameters by name; those that require gradients get one.
-        groups: which of them look ahead, in M stage groups.
-        beta: M stage weights.
-        alpha: step size of the lookahead, >= 0, parameter units per gradient unit.
-        role: "domain" (alignment looks ahead, the task validates) or "task".
+        groups: which parameters look ahead, in M stage groups.
         order: "first" or "exact".
         hvp: exact only; how its Hessian-vector product is had: "keep_graph" holds the looking
             objective's graph through the validation; "recompute" evaluates it again, part by
             part with the same random numbers, and holds one part's graph at a time.
         through_adversary: exact only; give discriminators the second-order term as well. The
             validating loss depends on them through g, but "max over phi" would then also
-            *maximise* that loss; off, as the paper means it.
-        reduce: averages gradients over processes (:class:`~.reduce.FlatAllReduce`).
+            *maximize* that loss; off, as the paper means it.
         inner: "global": theta' is formed from the averaged g, which makes several processes
             equal to one with all the data; two collectives a step, exact three. "local": each
             process looks ahead along its own g; one collective, but *another objective*, the
             mean over processes of their own lookaheads.
-        loss_scale: for half precision; g is unscaled before theta' is formed.
-        replay: context for evaluations beyond the reported one ("recompute" and
-            ``measure_change``), where the caller mutes logging and BatchNorm tracking.
-        telemetry: also return per group the ``cosine`` and ``inner`` product of g and v and
-            ``step_ratio`` = |alpha beta g| / |theta|, as ``lookahead/<quantity>/<group>``.
-        measure_change: also return ``lookahead/relative_change`` = |v(theta') - v(theta)| /
-            |v(theta)| over the scope, at the cost of evaluating the validating objective once
-            more. Past about 1 the lookahead has left the region in which g means anything.
+        direction: first order only, other than "gradient" (d = g, the published one). What is
+            looked along, theta' = theta - alpha beta d: "opposite" d = -g and "random" (normal
+            numbers of the length of g, tensor by tensor) are the controls that tell agreement of
+            gradients, which is odd in d, from a validating loss that is flat along d, which is
+            even; "random_sign" is g or -g with equal probability, and "both" averages v over the
+            two: the even part without the odd one.
+        normalized: first order only; alpha is the length of the step, |theta' - theta| for
+            beta = 1, and not a multiple of g.
 
     Raises:
-        ValueError: unknown role, order, hvp or inner; alpha < 0; a loss that is not a scalar.
-        NonFiniteLossError: a loss is infinite or NaN.
-        DoubleBackwardError: exact, and an operator has no second derivative.
-        UnreachedParameterError: a parameter in scope is reached by neither objective.
+        ValueError: an unknown choice, or exact along another direction than the gradient.
     """
-    check_choice("role", role, ROLES)
-    check_choice("order", order, ORDERS)
-    check_choice("hvp", hvp, HVPS)
-    check_choice("inner gradient", inner, INNERS)
-    if not alpha >= 0:
-        raise ValueError(f"alpha must be >= 0, got {alpha}")
-    average = reduce if inner == "global" else keep_local
-    look, validate = (alignment, task) if role == "domain" else (task, alignment)
-    look, validate = Objective.of(look), Objective.of(validate)
-    scale = 1.0 if loss_scale is None else loss_scale
-    scope = groups.scope
-    step_size = {name: alpha * w for name, w in groups.weight_of(beta).items()}
-    keep = order == "exact" and hvp == "keep_graph"
 
-    look_state = RandomState() if order == "exact" and not keep else None
-    ahead = evaluate(look, params, create_graph=keep, graph_for=scope, loss_scale=scale)
-    g = _averaged(average, {n: ahead.gradients[n] for n in scope}, params)
-    if loss_scale is not None and not all_finite(g.values()):
+    groups: StageGroups
+    order: str = "first"
+    hvp: str = "keep_graph"
+    through_adversary: bool = False
+    inner: str = "global"
+    direction: str = "gradient"
+    normalized: bool = False
+
+    def __post_init__(self) -> None:
+        check_choice("order", self.order, ORDERS)
+        check_choice("hvp", self.hvp, HVPS)
+        check_choice("inner gradient", self.inner, INNERS)
+        check_choice("direction", self.direction, DIRECTIONS)
+        if self.order == "exact" and (self.direction != "gradient" or self.normalized):
+            raise ValueError(
+                "order 'exact' differentiates the step along the gradient itself: it goes neither "
+                f"with direction {self.direction!r} nor with a normalized step; use order 'first'"
+            )
+
+    def __call__(
+        self,
+        task: Objective | Part,
+        alignment: Objective | Part,
+        params: Mapping[str, Tensor],
+        beta: Sequence[float],
+        alpha: float,
+        *,
+        role: str = "alignment",
+        loss_scale: float | None = None,
+        reduce: Reducer = keep_local,
+        replay: Callable[[], AbstractContextManager] = nullcontext,
+        generator: torch.Generator | None = None,
+        telemetry: bool = False,
+        measure_change: bool = False,
+    ) -> StepResult:
+        """Gradients of one step. Each objective is evaluated and differentiated once.
+
+        Args:
+            task, alignment: the two objectives.
+            params: all parameters by name; those that require gradients get one.
+            beta: M stage weights.
+            alpha: how far to look, >= 0: parameter units per gradient unit, or a length.
+            role: "alignment" (alignment looks ahead, the task validates) or "task".
+            reduce: averages gradients over processes (:class:`~.reduce.FlatAllReduce`).
+            loss_scale: for half precision; g is unscaled before theta' is formed.
+            replay: context for evaluations beyond the reported ones ("recompute", "both",
+                ``measure_change``), where the caller mutes logging and BatchNorm tracking.
+            generator: of random directions and signs, in the same state in every process; CPU.
+                None = torch's global one.
+            telemetry: also return per group the ``cosine`` and ``inner`` product of g and v and
+                ``step_ratio`` = |theta' - theta| / |theta|, as ``lookahead/<quantity>/<group>``.
+            measure_change: also return ``lookahead/relative_change`` = |v(theta') - v(theta)| /
+                |v(theta)| over the scope, at the cost of evaluating the validating objective once
+                more. Past about 1 the lookahead has left the region in which g means anything.
+
+        Raises:
+            ValueError: unknown role; alpha < 0; a loss that is not a scalar.
+            NonFiniteLossError: a loss is infinite or NaN.
+            DoubleBackwardError: exact, and an operator has no second derivative.
+            UnreachedParameterError: a parameter in scope is reached by neither objective.
+        """
+        check_choice("role", role, ROLES)
+        if not alpha >= 0:
+            raise ValueError(f"alpha must be >= 0, got {alpha}")
+        look, validate = (alignment, task) if role == "alignment" else (task, alignment)
+        look, validate = Objective.of(look), Objective.of(validate)
+        scale = 1.0 if loss_scale is None else loss_scale
+        scope = self.groups.scope
+        mean = reduce if self.inner == "global" else keep_local
+        keep = self.order == "exact" and self.hvp == "keep_graph"
+
+        look_state = RandomState() if self.order == "exact" and not keep else None
+        ahead = evaluate(look, params, create_graph=keep, graph_for=scope, loss_scale=scale)
+        g = averaged(mean, {n: ahead.gradients[n] for n in scope}, params)
+        if loss_scale is not None and not all_finite(g.values()):
+            zero = inner_products(self.groups, g, g, params)
+            result = StepResult(ahead.gradients, ahead.losses, zero, finite=False)
+            return result if self.inner == "global" else _average(result, reduce, params)
+        if self.normalized:
+            alpha = alpha / max(norm(g.values()), 1e-30)
+        step_size = {n: alpha * w for n, w in self.groups.weight_of(beta).items()}
+        d = self._direction(g, generator)
+
+        validate_state = RandomState() if measure_change or self.direction == "both" else None
+        moved = look_ahead(params, d, step_size)
+        there = evaluate(validate, {**params, **moved}, loss_scale=scale)
+        odd: Gradients | None = None
+        if self.direction == "both":
+            back = look_ahead(params, d, {n: -s for n, s in step_size.items()})
+            with validate_state.replayed(), replay():
+                other = evaluate(validate, {**params, **back}, loss_scale=scale)
+            there, odd = _halves(there, other)
+        del moved  # room for the second derivative
+
+        if self.order == "exact":
+            v = averaged(mean, {n: there.gradients[n] for n in scope}, params)
+            again = None if look_state is None else (look_state, replay)
+            second = second_order_term(
+                look,
+                params,
+                ahead,
+                {n: step_size[n] * v[n] for n in scope if v[n] is not None},
+                scope,
+                owned=() if self.through_adversary else ahead.owned | there.owned,
+                loss_scale=scale,
+                again=again,
+            )
+            rest = {n: add(x, there.gradients[n]) for n, x in ahead.gradients.items()}
+            rest.update(dict.fromkeys(scope))
+            rest = {n: add(x, second.get(n), -1.0) for n, x in rest.items()}
+            gradients = averaged(mean, rest, params)
+            gradients.update({n: add(add(g[n], v[n]), gradients[n]) for n in scope})
+        else:
+            bucket = {n: add(x, there.gradients[n]) for n, x in ahead.gradients.items()}
+            bucket.update({n: there.gradients[n] for n in scope})
+            gradients = averaged(mean, bucket, params)
+            v = {n: gradients[n] for n in scope}
+            gradients.update({n: add(g[n], v[n]) for n in scope})
+        if self.inner == "global":  # a local gradient may miss what another process reaches
+            check_reached(g, v)
+
+        products = inner_products(self.groups, d, v, params)
+        if odd is not None:
+            odd = averaged(mean, {n: odd[n] for n in scope}, params)
+            products = inner_products(self.groups, d, odd, params)
+        numbers: dict[str, float] = {}
+        if telemetry:
+            numbers = step_telemetry(self.groups, g, v, params, step_size)
+        if measure_change:
+            with validate_state.replayed(), replay():
+                here = evaluate(validate, params, loss_scale=scale).gradients
+            here = averaged(mean, {n: here[n] for n in scope}, params)
+            change = norm(add(v[n], here[n], -1.0) for n in scope)
+            numbers["lookahead/relative_change"] = change / max(norm(here.values()), 1e-30)
         result = StepResult(
-            ahead.gradients, inner_products(groups, g, g, params), ahead.losses, finite=False
+            gradients=gradients,
+            losses={**ahead.losses, **there.losses},
+            beta_gradient=-alpha * products,
+            finite=loss_scale is None or all_finite(gradients.values()),
+            telemetry=numbers,
         )
-        return result if inner == "global" else _average_result(result, reduce, params)
-    moved = look_ahead(params, g, step_size)
-    validate_state = RandomState() if measure_change else None
-    there = evaluate(validate, {**params, **moved}, loss_scale=scale)
-    del moved  # room for the second derivative
+        return result if self.inner == "global" else _average(result, reduce, params)
 
-    second: Gradients = {}
-    if order == "exact":
-        v = _averaged(average, {n: there.gradients[n] for n in scope}, params)
-        second = second_order_term(
-            look,
-            params,
-            ahead,
-            {n: step_size[n] * v[n] for n in scope if v[n] is not None},
-            scope,
-            owned=() if through_adversary else ahead.owned | there.owned,
-            loss_scale=scale,
-            again=None if look_state is None else (look_state, replay),
-        )
-    bucket = {
-        n: add(ahead.gradients[n], there.gradients[n])
-        for n in ahead.gradients
-        if n not in step_size
-    }
-    if order == "exact":
-        bucket.update(dict.fromkeys(scope))
-        bucket = {n: add(x, second.get(n), -1.0) for n, x in bucket.items()}
-        gradients = _averaged(average, bucket, params)
-        gradients.update({n: add(add(g[n], v[n]), gradients[n]) for n in scope})
-    else:
-        bucket.update({n: there.gradients[n] for n in scope})
-        gradients = _averaged(average, bucket, params)
-        v = {n: gradients[n] for n in scope}
-        gradients.update({n: add(g[n], v[n]) for n in scope})
-    if inner == "global":  # a local gradient may miss what another process reaches
-        _check_reached(g, v)
-
-    numbers: dict[str, float] = {}
-    products = inner_products(groups, g, v, params)
-    if telemetry:
-        numbers = step_telemetry(groups, g, v, params, products, step_size)
-    if validate_state is not None:
-        with validate_state.replayed(), replay():
-            here = evaluate(validate, params, loss_scale=scale).gradients
-        here = _averaged(average, {n: here[n] for n in scope}, params)
-        change = norm(add(v[n], here[n], -1.0) for n in scope)
-        numbers["lookahead/relative_change"] = change / max(norm(here.values()), 1e-30)
-    result = StepResult(
-        gradients=gradients,
-        beta_gradient=-alpha * products,
-        losses={**ahead.losses, **there.losses},
-        finite=loss_scale is None or all_finite(gradients.values()),
-        telemetry=numbers,
-    )
-    return result if inner == "global" else _average_result(result, reduce, params)
+    def _direction(self, g: Gradients, generator: torch.Generator | None) -> Gradients:
+        """d, by name."""
+        if self.direction == "opposite":
+            return {n: None if x is None else -x for n, x in g.items()}
+        if self.direction == "random":
+            return {n: None if x is None else _of_length(x, generator) for n, x in g.items()}
+        if self.direction == "random_sign" and torch.rand((), generator=generator) < 0.5:
+            return {n: None if x is None else -x for n, x in g.items()}
+        return g
 
 
 def look_ahead(
-    params: Mapping[str, Tensor], g: Gradients, step_size: Mapping[str, float]
+    params: Mapping[str, Tensor], direction: Gradients, step_size: Mapping[str, float]
 ) -> dict[str, Tensor]:
-    """theta' = theta - step_size * g for every name in scope, as leaves that require gradients."""
+    """theta' = theta - step_size * d for every name in scope, as leaves that require gradients."""
     with torch.no_grad():
         return {
             name: (
                 params[name].clone()
-                if g[name] is None
-                else torch.sub(params[name], g[name], alpha=size)
+                if direction[name] is None
+                else torch.sub(params[name], direction[name], alpha=size)
             ).requires_grad_()
             for name, size in step_size.items()
         }
 
 
-def add(a: Tensor | None, b: Tensor | None, factor: float = 1.0) -> Tensor | None:
-    """a + factor * b, where None is zero."""
-    if b is None:
-        return a
-    if a is None:
-        return b if factor == 1.0 else factor * b
-    return torch.add(a, b, alpha=factor)
+def _of_length(x: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Normal random numbers of the shape and the Euclidean length of x."""
+    z = torch.randn(x.shape, generator=generator, dtype=torch.float32).to(x)
+    return z * (x.norm() / z.norm().clamp(min=1e-30))
 
 
-def _averaged(reduce: Reducer, grads: Gradients, params: Mapping[str, Tensor]) -> Gradients:
-    return dict(zip(grads, reduce(list(grads.items()), params)))
+def _halves(plus: Evaluation, minus: Evaluation) -> tuple[Evaluation, Gradients]:
+    """The even half (v+ + v-) / 2, as an evaluation, and the odd half (v+ - v-) / 2."""
+    names = plus.gradients
+    even = {n: _half(add(plus.gradients[n], minus.gradients[n])) for n in names}
+    odd = {n: _half(add(plus.gradients[n], minus.gradients[n], -1.0)) for n in names}
+    return replace(plus, gradients=even), odd
 
 
-def _average_result(
-    result: StepResult, reduce: Reducer, params: Mapping[str, Tensor]
-) -> StepResult:
+def _half(x: Tensor | None) -> Tensor | None:
+    return None if x is None else 0.5 * x
+
+
+def _average(result: StepResult, reduce: Reducer, params: Mapping[str, Tensor]) -> StepResult:
     """Average a whole result in one collective; one process without finite values spoils all."""
     beta = result.beta_gradient if result.finite else result.beta_gradient * float("nan")
-    params = {**params, _BETA: beta}
-    averaged = _averaged(reduce, {**result.gradients, _BETA: beta}, params)
-    beta = averaged.pop(_BETA)
+    grads = averaged(reduce, {**result.gradients, _BETA: beta}, {**params, _BETA: beta})
+    beta = grads.pop(_BETA)
     finite = result.finite and all_finite([beta])
-    return replace(result, gradients=averaged, beta_gradient=beta, finite=finite)
-
-
-_BETA = "<beta>"  # no parameter can be called so
-
-
-def _check_reached(g: Gradients, v: Gradients) -> None:
-    unreached = [n for n in g if g[n] is None and v[n] is None]
-    if unreached:
-        more = f" and {len(unreached) - 5} more" if len(unreached) > 5 else ""
-        raise UnreachedParameterError(
-            "parameters in the lookahead's scope get no gradient from either objective: "
-            f"{', '.join(unreached[:5])}{more}; freeze them or leave them out of the stage groups"
-        )
-
-
-def all_finite(tensors) -> bool:
-    """Whether no tensor (None is passed over) holds an infinity or a NaN; one synchronisation."""
-    return math.isfinite(norm(tensors))
+    return replace(result, gradients=grads, beta_gradient=beta, finite=finite)

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
+from ..loss_term import LossTerm
 from .ops.convolution import FastSecondDerivatives
 from .stages import is_under
 
@@ -24,27 +24,7 @@ Params = Mapping[str, Tensor]
 Gradients = dict[str, Tensor | None]
 
 
-@runtime_checkable
-class WeightedLoss(Protocol):
-    """A loss with its sign and weight; a plain scalar Tensor is one of weight 1."""
-
-    loss: Tensor  # scalar
-    weight: float  # lambda_k or mu_j, >= 0
-    adversarial: bool  # L_k, owned by a discriminator, rather than an explicit distance
-    owner: str  # prefix of the owning discriminator's parameter names, "" if explicit
-
-
-@dataclass(frozen=True)
-class Term:
-    """A :class:`WeightedLoss` for those who have no class of their own for it."""
-
-    loss: Tensor
-    weight: float = 1.0
-    adversarial: bool = False
-    owner: str = ""
-
-
-Part = Callable[[Params], Mapping[str, "Tensor | WeightedLoss"]]
+Part = Callable[[Params], Mapping[str, "Tensor | LossTerm"]]
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -124,12 +104,13 @@ def evaluate(
 ) -> Evaluation:
     """Losses and gradients of an objective, each loss differentiated once.
 
-    With S = sum_k lambda_k L_k, E the explicit losses with their weights, the minimising
-    parameters get d(E - S)/dp and phi_k gets dL_k/dphi_k, which is never scaled by lambda_k.
+    With S = sum_k lambda_k L_k and E the explicit losses with their weights, the minimizing
+    parameters get d(E - S)/dp, and phi_k gets d(L_k + E)/dphi_k: its own loss is never scaled by
+    lambda_k, and an explicit loss that reaches it keeps its sign.
 
     Args:
         objective: see :class:`Objective`. A parameter that a discriminator owns must be reached
-            by no term of the same objective that another owns.
+            by no adversarial term of the same objective that another owns.
         params: all parameters by name; gradients are taken for those that require them.
         create_graph: keep the gradients differentiable (for a Hessian-vector product).
         graph_for: names whose gradients stay differentiable, in ``graphs``; the rest of that
@@ -141,7 +122,8 @@ def evaluate(
 
     Raises:
         NonFiniteLossError: a loss is infinite or NaN.
-        ValueError: a loss is not a scalar; two terms of one owner have different weights.
+        ValueError: a loss is not a scalar; two terms of one owner have different weights; an
+            owner under which there is no parameter.
     """
     names = [n for n, p in params.items() if p.requires_grad] if only is None else list(only)
     out = Evaluation(dict.fromkeys(names))
@@ -149,25 +131,13 @@ def evaluate(
         fast = FastSecondDerivatives()
         with fast if create_graph else nullcontext():
             losses = part(params)
-        total, owners, idle = _assemble(losses, part_weight, out.losses)
+        sums = _Sums.of(losses, part_weight, out.losses)
         del losses
         check_finite(out.losses)
+        owned = {o: _members(o, params, names) for o in sums.owners}
         fast.only_for((params[n] for n in names), values=not graph_only)
-        factor = {n: -1.0 / w for o, w in owners.items() for n in names if is_under(n, o)}
-        grads: dict[str, Tensor] = {}
-        _add_idle(grads, idle, params, names, part_weight * loss_scale)
-        if total is not None and total.requires_grad:
-            found = torch.autograd.grad(
-                total * loss_scale if loss_scale != 1.0 else total,
-                [params[n] for n in names],
-                create_graph=create_graph,
-                allow_unused=True,
-            )
-            for name, grad in zip(names, found):
-                if grad is not None:
-                    grad = grad * factor[name] if name in factor else grad
-                    grads[name] = grads[name] + grad if name in grads else grad
-        out.owned |= {n for o in [*owners, *idle] for n in names if is_under(n, o)}
+        grads = _differentiate(sums, owned, params, names, loss_scale, create_graph)
+        out.owned.update(*owned.values())
         if create_graph:
             kept = (n for n in graph_for if n in grads and grads[n].requires_grad)
             out.graphs.append(KeptGraph({n: get_gradient_edge(grads[n]) for n in kept}, fast))
@@ -179,56 +149,110 @@ def evaluate(
     return out
 
 
-def _assemble(
-    losses: Mapping[str, Tensor | WeightedLoss], part_weight: float, totals: dict[str, Tensor]
-) -> tuple[Tensor | None, dict[str, float], dict[str, Tensor]]:
-    """The minimising player's scalar, the weights by owner, and the losses of weight zero."""
-    total: Tensor | None = None
-    owners: dict[str, float] = {}
-    idle: dict[str, Tensor] = {}
-    for name, term in losses.items():
-        loss = term if isinstance(term, Tensor) else term.loss
-        if loss.dim() != 0:
-            raise ValueError(f"loss {name!r} is not a scalar: its shape is {tuple(loss.shape)}")
-        explicit = not isinstance(term, Tensor) and not term.adversarial
-        value = part_weight * (term.weight if explicit else 1.0) * loss.detach()
-        totals[name] = totals[name] + value if name in totals else value
-        if isinstance(term, Tensor):
-            weighted = part_weight * loss
-        elif not term.adversarial:
-            weighted = part_weight * term.weight * loss
-        elif term.weight == 0:
-            idle[term.owner] = idle[term.owner] + loss if term.owner in idle else loss
-            continue
-        else:
-            if owners.setdefault(term.owner, term.weight) != term.weight:
+@dataclass
+class _Sums:
+    """The losses of one part, added up by what differentiation has to tell apart.
+
+    Args:
+        explicit: E, times the part's weight; None where there is none.
+        adversarial: S, the same.
+        owners: discriminator -> lambda_k.
+        idle: discriminator -> its loss, where lambda_k is 0: it learns, nothing follows it.
+    """
+
+    explicit: Tensor | None = None
+    adversarial: Tensor | None = None
+    owners: dict[str, float] = field(default_factory=dict)
+    idle: dict[str, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        losses: Mapping[str, Tensor | LossTerm],
+        part_weight: float,
+        totals: dict[str, Tensor],
+    ) -> _Sums:
+        """Sort the losses of a part; their values are added to ``totals`` by name."""
+        sums = cls()
+        for name, given in losses.items():
+            term = LossTerm.of(given)
+            if term.loss.dim() != 0:
+                shape = tuple(term.loss.shape)
+                raise ValueError(f"loss {name!r} is not a scalar: its shape is {shape}")
+            weight = part_weight * (1.0 if term.adversarial else term.weight)
+            value = weight * term.loss.detach()
+            totals[name] = totals[name] + value if name in totals else value
+            if not term.adversarial:
+                sums.explicit = _plus(sums.explicit, weight * term.loss)
+                continue
+            known = sums.owners.setdefault(term.owner, term.weight)
+            if known != term.weight:
                 raise ValueError(
                     f"loss {name!r}: the terms of discriminator {term.owner!r} have different "
-                    f"weights, {owners[term.owner]} and {term.weight}; add their losses first"
+                    f"weights, {known} and {term.weight}; add their losses first"
                 )
-            weighted = -part_weight * term.weight * loss
-        total = weighted if total is None else total + weighted
-    return total, owners, idle
+            if term.weight:
+                sums.adversarial = _plus(sums.adversarial, part_weight * term.weight * term.loss)
+            else:
+                sums.idle[term.owner] = _plus(sums.idle.get(term.owner), part_weight * term.loss)
+        return sums
 
 
-def _add_idle(
-    grads: dict[str, Tensor],
-    idle: Mapping[str, Tensor],
+def _plus(a: Tensor | None, b: Tensor) -> Tensor:
+    return b if a is None else a + b
+
+
+def _members(owner: str, params: Params, names: Sequence[str]) -> list[str]:
+    """Those of ``names`` that lie under the owner."""
+    members = [n for n in names if is_under(n, owner)]
+    if not members and not any(is_under(n, owner) for n in params):
+        raise ValueError(
+            f"a loss term is owned by {owner!r}, but no parameter lies under that name"
+        )
+    return members
+
+
+def _differentiate(
+    sums: _Sums,
+    owned: Mapping[str, Sequence[str]],
     params: Params,
     names: Sequence[str],
-    scale: float,
-) -> None:
-    """Gradients of discriminators whose weight is zero: they learn, nothing follows them."""
-    for owner, loss in idle.items():
-        mine = [n for n in names if is_under(n, owner)]
-        if not mine or not loss.requires_grad:
-            continue
+    loss_scale: float,
+    create_graph: bool,
+) -> dict[str, Tensor]:
+    """Gradients by name of one part, times ``loss_scale``; names that are not reached are missing.
+
+    One pass over E - S, in which phi_k got dE - lambda_k dL_k. What E gives to discriminators is
+    found apart, by a pass that visits nothing if E does not reach them.
+    """
+    grads: dict[str, Tensor] = {}
+
+    def add(loss: Tensor | None, to: Sequence[str], retain: bool) -> dict[str, Tensor]:
+        if loss is None or not loss.requires_grad or not to:
+            return {}
         found = torch.autograd.grad(
-            loss * scale, [params[n] for n in mine], retain_graph=True, allow_unused=True
+            loss * loss_scale if loss_scale != 1.0 else loss,
+            [params[n] for n in to],
+            create_graph=create_graph,
+            retain_graph=retain or create_graph,
+            allow_unused=True,
         )
-        for name, grad in zip(mine, found):
-            if grad is not None:
-                grads[name] = grads[name] + grad if name in grads else grad
+        return {n: g for n, g in zip(to, found) if g is not None}
+
+    for owner, loss in sums.idle.items():
+        grads.update(add(loss, owned[owner], retain=True))
+    players = {n: sums.owners[o] for o in owned for n in owned[o] if o not in sums.idle}
+    direct = add(sums.explicit, list(players), retain=True) if sums.adversarial is not None else {}
+    total = sums.explicit
+    if sums.adversarial is not None:
+        total = -sums.adversarial if total is None else total - sums.adversarial
+    for name, grad in add(total, names, retain=False).items():
+        if name in players:
+            own = grad - direct[name] if name in direct else grad
+            grad = own * (-1.0 / players[name])
+            grad = grad + direct[name] if name in direct else grad
+        grads[name] = grads[name] + grad if name in grads else grad
+    return grads
 
 
 def check_finite(losses: Mapping[str, Tensor]) -> None:

@@ -112,8 +112,8 @@ class RandomStreams:
         self.seed = seed
         self.rank = rank
         self.step = 0
-        #: Index of the micro-batch within the step, so that each draws its own numbers.
-        self.part = 0
+        #: The micro-batch within the step, and whose pass it is: each draws its own numbers.
+        self.part: int | str = 0
 
     @contextmanager
     def __call__(self, purpose: str) -> Iterator[None]:

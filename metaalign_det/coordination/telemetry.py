@@ -32,7 +32,6 @@ def step_telemetry(
     g: Gradients,
     v: Gradients,
     params: Mapping[str, Tensor],
-    products: Tensor,
     step_size: Mapping[str, float],
 ) -> dict[str, float]:
     """Per stage group: ``inner`` = <g, v>, ``cosine``, ``step_ratio`` = |alpha beta g| / |theta|.
@@ -41,14 +40,14 @@ def step_telemetry(
         groups: the stage groups.
         g, v: gradients of the looking and the validating objective, by name.
         params: parameters by name.
-        products (Tensor): shape (M,), of :func:`inner_products`.
         step_size: name -> alpha times its weight.
 
     Returns:
         dict[str, float]: ``lookahead/<quantity>/<group>``.
     """
     numbers = {}
-    for (group, members), product in zip(groups.stages.items(), products.tolist()):
+    products = inner_products(groups, g, v, params).tolist()
+    for (group, members), product in zip(groups.stages.items(), products):
         g_norm, v_norm = norm(g[n] for n in members), norm(v[n] for n in members)
         theta = norm(params[n].detach() for n in members)
         numbers[f"lookahead/inner/{group}"] = product

@@ -4,53 +4,30 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Iterable
 
 import torch
 import torch.distributed as dist
 from detectron2.engine import SimpleTrainer
 from detectron2.utils import comm
+from detectron2.utils.events import get_event_storage
 from torch import Tensor
 
 from ..adaptation.contract import AdaptableModel
+from ..adaptation.joint import JointGradients
+from ..adaptation.source import GradientSource
+from ..adaptation.step import Batch, StepContext, split_batch
 from ..coordination import (
     FlatAllReduce,
     NonFiniteLossError,
     RandomStreams,
     all_finite,
-    check_finite,
     keep_local,
 )
+from ..errors import UserError
 from .scaler import LossScaler
 
 logger = logging.getLogger(__name__)
-
-Batch = dict[str, list[dict]]
-
-
-@dataclass(frozen=True)
-class Gradients:
-    """What a gradient source returns.
-
-    Args:
-        by_name: gradients of the model's parameters, unscaled and averaged over processes; None
-            where a parameter was not reached.
-        losses: to report, this process's own.
-        finite: whether to apply them.
-    """
-
-    by_name: dict[str, Tensor | None]
-    losses: dict[str, Tensor]
-    finite: bool = True
-
-
-class GradientSource(Protocol):
-    """Computes a step's gradients; :class:`JointGradients` unless a hook installs another."""
-
-    def __call__(self, loop: AdaptationLoop, batches: Sequence[Batch]) -> Gradients: ...
 
 
 class AdaptationLoop(SimpleTrainer):
@@ -63,9 +40,10 @@ class AdaptationLoop(SimpleTrainer):
 
     Args:
         model: unwrapped.
-        data_loader: yields batches as described in ``modeling/contract.py``.
+        data_loader: yields batches as described in ``adaptation/contract.py``.
         optimizer: of all its parameters.
         seed: of the random streams.
+        source: what computes the gradients; None = joint training.
         accumulation: micro-batches a step.
         autocast: type for mixed precision, None = off.
         scaler: loss scaling, with float16.
@@ -78,6 +56,7 @@ class AdaptationLoop(SimpleTrainer):
         optimizer: torch.optim.Optimizer,
         *,
         seed: int,
+        source: GradientSource | None = None,
         accumulation: int = 1,
         autocast: torch.dtype | None = None,
         scaler: LossScaler | None = None,
@@ -89,19 +68,21 @@ class AdaptationLoop(SimpleTrainer):
         self.autocast_dtype = autocast
         self.scaler = scaler
         self.reduce = FlatAllReduce() if comm.get_world_size() > 1 else keep_local
-        self.gradient_source: GradientSource = JointGradients()
+        self.gradient_source = source or JointGradients()
+        self._peeked: list[Batch] = []
 
     def run_step(self) -> None:
         """One iteration: data, gradients, report, update."""
         assert self.model.training, "the model was left in evaluation mode"
         start = time.perf_counter()
-        batch = next(self._data_loader_iter)
+        batch = self._peeked.pop() if self._peeked else next(self._data_loader_iter)
         data_time = time.perf_counter() - start
-        self.streams.step = self.iter
+        check_batch(batch)
+        step = self.context(self.iter)
         for p in self.model.parameters():
             p.grad = None  # the last step's, before this one's take their place in memory
         try:
-            result = self.gradient_source(self, split_batch(batch, self.accumulation))
+            result = self.gradient_source(step, split_batch(batch, self.accumulation))
             if self.scaler is None:
                 _check_gradients(result.by_name)
         except FloatingPointError as error:  # ours, or Detectron2's of boxes that are not finite
@@ -112,6 +93,8 @@ class AdaptationLoop(SimpleTrainer):
         for name, p in self.model.named_parameters():
             p.grad = result.by_name.get(name)
         self._write_metrics(result.losses, data_time)
+        for name, value in result.metrics.items():
+            get_event_storage().put_scalar(name, value, smoothing_hint=False)
         if self.scaler is not None:
             self.scaler.update(result.finite)
             if not result.finite:
@@ -122,19 +105,40 @@ class AdaptationLoop(SimpleTrainer):
                 )
         if result.finite:
             self.optimizer.step()
+        self.gradient_source.after_step(step, result.finite)
 
-    def autocast(self, enabled: bool = True) -> AbstractContextManager:
-        """Mixed precision as configured, or none."""
-        if self.autocast_dtype is None:
-            return nullcontext()
-        return torch.autocast(self.model.device.type, self.autocast_dtype, enabled=enabled)
+    def context(self, iteration: int) -> StepContext:
+        """What a gradient source may know of the step of an iteration."""
+        self.streams.step = iteration
+        group = self.optimizer.param_groups[0]
+        return StepContext(
+            self.model,
+            iteration,
+            self.streams,
+            learning_rate=group["lr"],
+            lr_share=group["lr"] / (group.get("initial_lr") or group["lr"] or 1.0),
+            autocast_dtype=self.autocast_dtype,
+            loss_scale=None if self.scaler is None else self.scaler.scale,
+            reduce=self.reduce,
+        )
 
-    @property
-    def loss_scale(self) -> float | None:
-        return None if self.scaler is None else self.scaler.scale
+    def peek(self) -> Batch:
+        """The next batch, which the next step will get all the same.
+
+        Raises:
+            UserError: the loader yields something else than named views.
+        """
+        if not self._peeked:
+            self._peeked.append(next(self._data_loader_iter))
+        check_batch(self._peeked[0])
+        return self._peeked[0]
 
     def state_dict(self) -> dict:
-        state = {**super().state_dict(), "seed": self.streams.seed}
+        state = {
+            **super().state_dict(),
+            "seed": self.streams.seed,
+            "gradient_source": self.gradient_source.state_dict(),
+        }
         if self.scaler is not None:
             state["scaler"] = self.scaler.state_dict()
         return state
@@ -142,32 +146,9 @@ class AdaptationLoop(SimpleTrainer):
     def load_state_dict(self, state_dict: dict) -> None:
         super().load_state_dict(state_dict)
         self.streams.seed = state_dict["seed"]
+        self.gradient_source.load_state_dict(state_dict.get("gradient_source", {}))
         if self.scaler is not None and "scaler" in state_dict:
             self.scaler.load_state_dict(state_dict["scaler"])
-
-
-class JointGradients:
-    """The baseline: both objectives in one sum, with gradient reversal, one backward pass."""
-
-    def __call__(self, loop: AdaptationLoop, batches: Sequence[Batch]) -> Gradients:
-        params = {n: p for n, p in loop.model.named_parameters() if p.requires_grad}
-        scale = loop.loss_scale or 1.0
-        totals: dict[str, Tensor] = {}
-        for index, batch in enumerate(batches):
-            loop.streams.part = index
-            with loop.autocast():
-                losses = loop.model(batch)
-            check_finite(losses)
-            (sum(losses.values()) * (scale / len(batches))).backward()
-            for name, loss in losses.items():
-                share = loss.detach() / len(batches)
-                totals[name] = totals[name] + share if name in totals else share
-        grads = loop.reduce([(n, p.grad) for n, p in params.items()], params)
-        by_name = dict(zip(params, grads))
-        if loop.scaler is None:
-            return Gradients(by_name, totals)
-        by_name = {n: None if g is None else g / scale for n, g in by_name.items()}
-        return Gradients(by_name, totals, finite=all_finite(by_name.values()))
 
 
 def _check_gradients(by_name: dict[str, Tensor | None]) -> None:
@@ -178,11 +159,20 @@ def _check_gradients(by_name: dict[str, Tensor | None]) -> None:
         )
 
 
-def split_batch(batch: Batch, parts: int) -> list[Batch]:
-    """Micro-batches with the same share of every stream, so that each has weight 1/parts."""
-    if parts == 1:
-        return [batch]
-    return [{k: items[i::parts] for k, items in batch.items()} for i in range(parts)]
+def check_batch(batch: object) -> None:
+    """A step needs named views, not Detectron2's plain list of images.
+
+    Raises:
+        UserError: says how to pair a loader of the source with one of the target.
+    """
+    if not isinstance(batch, dict) or "source" not in batch and "source_strong" not in batch:
+        kind = "a list of images" if isinstance(batch, list) else type(batch).__name__
+        raise UserError(
+            f"the training loader yields {kind}, but adaptation needs source and target images in "
+            'every batch: {"source": [...], "target": [...]}. Pair two loaders with '
+            "metaalign_det.data.PairedLoader(source_loader, target_loader), or use "
+            "metaalign_det.data.build_adaptation_train_loader(cfg)"
+        )
 
 
 def broadcast_model(model: torch.nn.Module) -> None:

@@ -18,7 +18,7 @@ from detectron2.utils import comm
 
 from ..adaptation.adaptive_bn import adapted_batchnorm
 from ..adaptation.contract import AdaptableModel
-from ..adaptation.metaalign import MetaAlignHook
+from ..adaptation.registry import build_gradient_source
 from ..coordination import DoubleBackwardError, NonFiniteLossError, UnreachedParameterError
 from ..data.catalog.domains import source_domains
 from ..data.loader.build import build_adaptation_train_loader, build_test_loader
@@ -26,8 +26,9 @@ from ..errors import UserError
 from ..evaluation.classification import ClassificationEvaluator
 from ..evaluation.voc import VOCDomainEvaluator
 from .checkpoint import load_weights, resume_weights
+from .coordination import CoordinationHook
 from .interrupt import SaveOnInterrupt
-from .loop import AdaptationLoop, Batch, broadcast_model
+from .loop import AdaptationLoop, broadcast_model
 from .optimizers import build_optimizer
 from .scaler import LossScaler
 from .schedules import build_lr_scheduler
@@ -39,11 +40,11 @@ _EXPLAINED = (UserError, NonFiniteLossError, DoubleBackwardError, UnreachedParam
 
 
 class AdaptationTrainer(DefaultTrainer):
-    """Trains any model of ``modeling/contract.py`` from a config, in one process or several.
+    """Trains any model of ``adaptation/contract.py`` from a config, in one process or several.
 
     Everything around the step is Detectron2's: hooks, writers, checkpoints, evaluation. The step
     is :class:`~.loop.AdaptationLoop`'s, with joint gradients, or MetaAlign's where
-    ``cfg.METAALIGN.ENABLED`` registers :class:`~.hooks.MetaAlignHook`.
+    ``cfg.METAALIGN.ENABLED`` registers :class:`~..adaptation.metaalign.MetaAlignGradients`.
 
     A run that is interrupted and resumed equals an uninterrupted one: batches and random numbers
     are functions of seed, rank and iteration, and the checkpoint holds the rest.
@@ -60,18 +61,24 @@ class AdaptationTrainer(DefaultTrainer):
         broadcast_model(model)
         dtype, scaler = _mixed_precision(cfg)
         optimizer = self.build_optimizer(cfg, model)
+        source = build_gradient_source(cfg, model)
         self._trainer = AdaptationLoop(
             model,
             None,
             optimizer,
             seed=cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed(),
+            source=source,
             accumulation=cfg.SOLVER.ACCUMULATION_STEPS,
             autocast=dtype,
             scaler=scaler,
         )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        average = source.learning.average
         self.checkpointer = DetectionCheckpointer(
-            model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self)
+            model,
+            cfg.OUTPUT_DIR,
+            trainer=weakref.proxy(self),
+            **({} if average is None else {"teacher": average}),
         )
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
@@ -109,15 +116,9 @@ class AdaptationTrainer(DefaultTrainer):
         with _without_traceback():
             return super().train()
 
-    def peek_batch(self) -> Batch:
-        """The batch that training starts with, without consuming it."""
-        loader = self.build_train_loader(self.cfg, self.start_iter, self._trainer.streams.seed)
-        return next(iter(loader))
-
     def build_hooks(self) -> list:
         hooks = super().build_hooks()
-        if self.cfg.METAALIGN.ENABLED:
-            hooks.insert(0, MetaAlignHook(self.cfg, self.model))
+        hooks.insert(0, CoordinationHook(self._trainer.gradient_source))
         return [*hooks, SaveOnInterrupt(self.checkpointer)]
 
     @staticmethod

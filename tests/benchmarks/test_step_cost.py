@@ -37,11 +37,11 @@ def test_without_a_step_every_arm_computes_the_gradients_of_plain_training(bench
 
 def test_the_weights_stay_where_they_are_so_that_all_rounds_measure_the_same(bench):
     before = {n: p.detach().clone() for n, p in bench.model.named_parameters()}
-    bench.step("first-domain", 1)
+    bench.step("first-alignment", 1)
     assert all(torch.equal(p, before[n]) for n, p in bench.model.named_parameters())
 
 
-@pytest.mark.parametrize("arm", ["plain", "first-domain", "exact-keep"])
+@pytest.mark.parametrize("arm", ["plain", "first-alignment", "exact-keep"])
 def test_channels_last_changes_gradients_by_rounding_alone(bench, arm):
     other = Bench(tiny_cfg(*OPTS, "MODEL.CHANNELS_LAST", True), (64, 64))
     weight = other.model.backbone.res3[0].conv2.weight
@@ -56,7 +56,7 @@ def test_rounds_are_interleaved_and_counted(bench):
     step = bench.step
     bench.step = lambda arm, r: (seen.append((r, arm)), step(arm, r))
     try:
-        timings = measure_time(bench, ["plain", "first-domain"], rounds=2, discard=1)
+        timings = measure_time(bench, ["plain", "first-alignment"], rounds=2, discard=1)
     finally:
         bench.step = step
     assert [r for r, _ in seen] == [0, 0, 1, 1, 2, 2]
@@ -91,12 +91,12 @@ def test_the_cost_of_the_arms_adds_up_from_their_passes():
     def cost(*passes):
         return tuple(sum(n * p.get(k, 0) for n, p in passes) for k in "bhd")
 
-    assert ARMS["first-domain"].cost == ARMS["first-task"].cost == cost((3, look), (3, validate))
+    assert ARMS["first-alignment"].cost == ARMS["first-task"].cost == cost((3, look), (3, validate))
     assert ARMS["exact-keep"].cost == cost((9, look), (3, validate))
     assert ARMS["exact-recompute"].cost == cost((11, look), (3, validate))
     assert ARMS["exact-keep-task"].cost == cost((3, look), (9, validate))
     assert ARMS["exact-recompute-task"].cost == cost((3, look), (11, validate))
-    assert ARMS["authors-domain"].cost == cost((5, look), (3, validate))
+    assert ARMS["authors-alignment"].cost == cost((5, look), (3, validate))
     assert ARMS["authors-task"].cost == cost((3, look), (5, validate))
 
 
@@ -112,7 +112,7 @@ def test_the_file_holds_every_round_and_what_it_was_measured_on(tmp_path):
     assert keep["memory"] is None and keep["memory_ratio"] is None
 
 
-@pytest.mark.parametrize("role", ["domain", "task"])
+@pytest.mark.parametrize("role", ["alignment", "task"])
 def test_the_authors_scheme_looks_ahead_with_every_parameter_and_alpha_as_given(role):
     bench = Bench(tiny_cfg("METAALIGN.META_LR", 5.0, "MODEL.DA.GLOBAL.DROPOUT", 0.0), (64, 64))
     ahead = gradients(bench, f"authors-{role}")

@@ -11,11 +11,10 @@ from metaalign_det.coordination import (
     StageGroups,
     UnreachedParameterError,
     call_at,
-    coordinated_step,
     evaluate,
     is_under,
 )
-from tests.coordination.toys import alignment_value, relative_error, toy
+from tests.coordination.toys import alignment_value, coordinated_step, relative_error, toy
 
 ALPHA, BETA = 0.3, (0.8, 1.3)
 
@@ -29,7 +28,7 @@ def values(t, role):
     def alignment(p):
         return alignment_value(t.alignment(p))
 
-    return (alignment, task) if role == "domain" else (task, alignment)
+    return (alignment, task) if role == "alignment" else (task, alignment)
 
 
 def whole_objective(t, role, params, beta, *, create_graph=False):
@@ -49,7 +48,7 @@ def minimising(t):
     return [n for n in t.params if not n.startswith("critics")]
 
 
-@pytest.mark.parametrize("role", ["domain", "task"])
+@pytest.mark.parametrize("role", ["alignment", "task"])
 @pytest.mark.parametrize("hvp", ["keep_graph", "recompute"])
 def test_exact_equals_central_finite_differences_of_the_objective(role, hvp):
     t = toy()
@@ -77,7 +76,7 @@ def test_exact_equals_central_finite_differences_of_the_objective(role, hvp):
         assert abs(result.beta_gradient[m].item() - numeric) < 1e-6 * abs(numeric)
 
 
-@pytest.mark.parametrize("role", ["domain", "task"])
+@pytest.mark.parametrize("role", ["alignment", "task"])
 @pytest.mark.parametrize("order", ["first", "exact"])
 def test_beta_gradient_equals_autograd_through_the_inner_step(role, order):
     t = toy()
@@ -89,7 +88,7 @@ def test_beta_gradient_equals_autograd_through_the_inner_step(role, order):
     assert relative_error(result.beta_gradient, beta.grad) < 1e-12
 
 
-@pytest.mark.parametrize("role", ["domain", "task"])
+@pytest.mark.parametrize("role", ["alignment", "task"])
 @pytest.mark.parametrize("smooth", [True, False])
 def test_exact_equals_one_graph_autograd(role, smooth):
     t = toy(smooth=smooth)
@@ -103,7 +102,7 @@ def test_exact_equals_one_graph_autograd(role, smooth):
         assert relative_error(result.gradients[name], e) < 1e-10, name
 
 
-@pytest.mark.parametrize("role", ["domain", "task"])
+@pytest.mark.parametrize("role", ["alignment", "task"])
 @pytest.mark.parametrize("order", ["first", "exact"])
 def test_discriminators_descend_their_own_loss_unscaled(role, order):
     t = toy(lambdas=(0.7, 0.0))
@@ -137,7 +136,7 @@ def test_first_order_equals_a_two_layer_case_worked_by_hand():
         groups,
         [0.5],
         0.4,
-        role="domain",
+        role="alignment",
     )
     # g = w1 = 2; w1' = 2 - 0.4 * 0.5 * 2 = 1.6; residual 3 * 1.6 - 1 = 3.8
     # v = w2 * 3.8 = 11.4; d/dw2 = w1' * 3.8 = 6.08; d/dbeta = -0.4 * 2 * 11.4 = -9.12
@@ -148,7 +147,7 @@ def test_first_order_equals_a_two_layer_case_worked_by_hand():
 
 
 @pytest.mark.parametrize("order", ["first", "exact"])
-@pytest.mark.parametrize("role", ["domain", "task"])
+@pytest.mark.parametrize("role", ["alignment", "task"])
 @pytest.mark.parametrize("alpha, beta", [(0.0, BETA), (ALPHA, (0.0, 0.0))])
 def test_without_a_step_it_is_joint_training(order, role, alpha, beta):
     t = toy()
@@ -164,7 +163,7 @@ def test_without_a_step_it_is_joint_training(order, role, alpha, beta):
 def test_each_role_gives_one_half_of_the_gradient_of_the_inner_product():
     """(exact at theta - joint) / -alpha -> grad <g_A, g_T>; first order gives H_val (beta g)."""
     t = toy()
-    look, validate = values(t, "domain")
+    look, validate = values(t, "alignment")
     scope = [t.params[n] for n in t.groups.scope]
     g_a = torch.autograd.grad(look(t.params), scope, create_graph=True)
     g_t = torch.autograd.grad(validate(t.params), scope, create_graph=True)
@@ -172,7 +171,7 @@ def test_each_role_gives_one_half_of_the_gradient_of_the_inner_product():
     whole = torch.autograd.grad(inner, scope, retain_graph=True)
     joint = [(a + b).detach() for a, b in zip(g_a, g_t)]
     alpha, halves = 1e-5, []
-    for role in ("domain", "task"):
+    for role in ("alignment", "task"):
         r = coordinated_step(t.task, t.alignment, t.params, t.groups, (1.0, 1.0), alpha, role=role)
         halves.append([(j - r.gradients[n]) / alpha for n, j in zip(t.groups.scope, joint)])
     for domain_half, task_half, w in zip(*halves, whole):
@@ -191,7 +190,7 @@ def test_alternation_at_twice_alpha_matches_exact_at_alpha_to_second_order():
             coordinated_step(
                 t.task, t.alignment, t.params, t.groups, BETA, 2 * alpha, role=role
             ).gradients
-            for role in ("domain", "task")
+            for role in ("alignment", "task")
         ]
         mean = torch.cat([(roles[0][n] + roles[1][n]).flatten() / 2 for n in t.groups.scope])
         return relative_error(
@@ -209,7 +208,7 @@ def test_exact_mode_is_the_same_in_both_roles_to_first_order():
         coordinated_step(
             t.task, t.alignment, t.params, t.groups, BETA, alpha, role=role, order="exact"
         ).gradients
-        for role in ("domain", "task")
+        for role in ("alignment", "task")
     ]
     for n in t.groups.scope:
         assert relative_error(grads[0][n], grads[1][n]) < alpha
@@ -249,7 +248,7 @@ def test_through_adversary_adds_the_task_loss_to_discriminators_and_only_then():
         ).gradients
         for flag in (False, True)
     }
-    value = whole_objective(t, "domain", t.params, BETA, create_graph=True)
+    value = whole_objective(t, "alignment", t.params, BETA, create_graph=True)
     inner = value - alignment_value(t.alignment(t.params))
     name = "critics.far.weight"
     (extra,) = torch.autograd.grad(inner, [t.params[name]])
@@ -395,10 +394,7 @@ def test_random_numbers_are_replayed_and_the_stream_left_where_one_pass_leaves_i
     def alignment(p):
         terms = t.alignment(p)
         noise = dropout(torch.ones(9).double()).mean()
-        return {
-            k: type(v)(v.loss * (1 + noise), v.weight, v.adversarial, v.owner)
-            for k, v in terms.items()
-        }
+        return {k: v.scaled(1 + noise) for k, v in terms.items()}
 
     ends, grads = [], []
     for hvp in ("keep_graph", "recompute"):

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from metaalign_det.alignment.gradient_reversal import grad_reverse
-from metaalign_det.coordination import StageGroups, coordinated_step
-from metaalign_det.loss_term import AlignmentTerm
-from tests.coordination.toys import alignment_value, relative_error, toy
+from metaalign_det.coordination import StageGroups
+from metaalign_det.loss_term import LossTerm
+from tests.coordination.toys import alignment_value, coordinated_step, relative_error, toy
 
 
 class NaiveReversal(torch.autograd.Function):
@@ -36,7 +36,7 @@ def test_reversal_gives_a_wrong_second_derivative_on_a_scalar():
     phi = torch.zeros((), dtype=torch.float64, requires_grad=True)
     result = coordinated_step(
         lambda p: {"task": 0.5 * p["theta"] ** 2},
-        lambda p: {"d": AlignmentTerm(0.5 * (p["theta"] + p["phi"]) ** 2, 0.5, owner="phi")},
+        lambda p: {"d": LossTerm(0.5 * (p["theta"] + p["phi"]) ** 2, 0.5, owner="phi")},
         {"theta": theta, "phi": phi},
         StageGroups({"theta": ["theta"]}),
         [1.0],

@@ -6,15 +6,15 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from metaalign_det.coordination import FlatAllReduce, call_at, coordinated_step, keep_local
-from tests.coordination.toys import relative_error, toy
+from metaalign_det.coordination import FlatAllReduce, call_at, keep_local
+from tests.coordination.toys import coordinated_step, relative_error, toy
 from tests.processes import run
 
 BETA, ALPHA = (0.8, 1.3), 0.3
 CASES = [
     (order, role, inner)
     for order in ("first", "exact")
-    for role in ("domain", "task")
+    for role in ("alignment", "task")
     for inner in ("global", "local")
 ]
 

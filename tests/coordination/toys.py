@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from types import SimpleNamespace
 
 import torch
 from torch import nn
 
-from metaalign_det.coordination import StageGroups, call_at
-from metaalign_det.loss_term import AlignmentTerm
+from metaalign_det.coordination import Lookahead, StageGroups, StepResult, call_at
+from metaalign_det.loss_term import LossTerm
 
 
 class ToyModel(nn.Module):
@@ -42,11 +43,11 @@ class ToyModel(nn.Module):
                 s, t = s.detach(), t.detach()
             critic = self.critics[name]
             loss = (critic(s).sigmoid() ** 2).mean() + ((1 - critic(t).sigmoid()) ** 2).mean()
-            terms[f"loss_{name}"] = AlignmentTerm(loss, weight, owner=f"critics.{name}")
+            terms[f"loss_{name}"] = LossTerm(loss, weight, owner=f"critics.{name}")
         if self.distance:
             gap = (far_s.mean(0) - far_t.mean(0)).square().sum()
             gap = gap + (self.head(far_s).mean(0) - self.head(far_t).mean(0)).square().sum()
-            terms["loss_gap"] = AlignmentTerm(gap, self.distance, adversarial=False)
+            terms["loss_gap"] = LossTerm(gap, self.distance)
         return terms
 
 
@@ -76,3 +77,10 @@ def alignment_value(terms) -> torch.Tensor:
 
 def relative_error(a, b) -> float:
     return ((a - b).norm() / b.norm().clamp_min(1e-300)).item()
+
+
+def coordinated_step(task, alignment, params, groups, beta, alpha, **options) -> StepResult:
+    """One step of a lookahead that is built for it."""
+    built = {f.name for f in dataclasses.fields(Lookahead)} & options.keys()
+    lookahead = Lookahead(groups, **{k: options.pop(k) for k in built})
+    return lookahead(task, alignment, params, beta, alpha, **options)

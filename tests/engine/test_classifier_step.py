@@ -53,7 +53,7 @@ def trained(method, *opts, hook, steps=3, data=None):
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("order", ["first", "exact"])
-@pytest.mark.parametrize("role", ["domain", "task"])
+@pytest.mark.parametrize("role", ["alignment", "task"])
 def test_alpha_zero_is_joint_training_batch_statistics_included(method, order, role):
     opts = ("METAALIGN.META_LR", "0.0", "METAALIGN.ORDER", order, "METAALIGN.ROLE", role)
     plain = trained(method, *opts, hook=False).model.state_dict()
@@ -71,7 +71,7 @@ def test_a_lookahead_changes_training_and_stays_finite(method, beta):
     ahead = h.model.state_dict()
     assert relative_error(ahead["backbone.conv1.weight"], plain["backbone.conv1.weight"]) > 1e-8
     assert all(torch.isfinite(v).all() for v in ahead.values())
-    assert (h.hook.weights.values() == [1.0, 1.0]) == (beta == "frozen")
+    assert (h.source.weights.values() == [1.0, 1.0]) == (beta == "frozen")
 
 
 def test_domain_generalisation_aligns_the_sources_and_needs_no_target():
@@ -95,6 +95,6 @@ def test_several_sources_are_aligned_with_the_target():
 
 def test_inner_steps_of_heads_have_their_own_factor():
     h = trained("dann", "METAALIGN.SCOPE", "all", "METAALIGN.HEAD_FACTOR", "10.0", hook=True)
-    weights = h.hook.groups.weight_of(h.hook.weights.values())
+    weights = h.source.groups.weight_of(h.source.weights.values())
     assert weights["classifier.weight"] == 10.0
-    assert any(n.startswith("alignment.discriminator") for n in h.hook.groups.rest)
+    assert any(n.startswith("alignment.discriminator") for n in h.source.groups.rest)

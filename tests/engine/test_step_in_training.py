@@ -8,9 +8,10 @@ from detectron2.engine.train_loop import TrainerBase
 from detectron2.layers import ROIAlign
 from detectron2.utils.events import EventStorage
 
-from metaalign_det.adaptation.metaalign import MetaAlignHook
+from metaalign_det.adaptation.registry import build_gradient_source
 from metaalign_det.coordination import DoubleBackwardError, NonFiniteLossError
 from metaalign_det.coordination.ops.roi_align import TwiceDifferentiableROIAlign
+from metaalign_det.engine.coordination import CoordinationHook
 from metaalign_det.engine.loop import AdaptationLoop
 from metaalign_det.engine.optimizers import build_optimizer
 from metaalign_det.engine.scaler import LossScaler
@@ -44,11 +45,9 @@ class Harness(TrainerBase):
             seed=cfg.SEED, accumulation=cfg.SOLVER.ACCUMULATION_STEPS,
             scaler=scaler, autocast=autocast,
         )  # fmt: skip
-        self.hook = MetaAlignHook(cfg, self.model) if hook else None
-        self.register_hooks([self.hook])
-
-    def peek_batch(self):
-        return self.batches[0]
+        cfg.METAALIGN.ENABLED = hook
+        self.source = build_gradient_source(cfg, self.model)
+        self.register_hooks([CoordinationHook(self.source)])
 
     def run_step(self):
         self._trainer.iter = self.iter
@@ -80,7 +79,7 @@ def assert_same(a, b, tolerance=0.0):
 ON = ("METAALIGN.TELEMETRY_PERIOD", 1)
 
 
-@pytest.mark.parametrize("role", ["domain", "task", "alternate"])
+@pytest.mark.parametrize("role", ["alignment", "task", "alternate"])
 @pytest.mark.parametrize("order", ["first", "exact"])
 def test_alpha_zero_is_joint_training(role, order):
     opts = ("METAALIGN.META_LR", 0.0, "METAALIGN.ROLE", role, "METAALIGN.ORDER", order, *ON)
@@ -106,14 +105,15 @@ def test_before_its_start_iteration_the_hook_is_not_there_bit_for_bit():
     assert_same(state(trained("METAALIGN.START_ITER", 50)), state(trained(hook=False)))
 
 
-@pytest.mark.parametrize("role", ["domain", "task", "alternate"])
+@pytest.mark.parametrize("role", ["alignment", "task", "alternate"])
 @pytest.mark.parametrize("order", ["first", "exact"])
 @pytest.mark.parametrize("hvp", ["keep_graph", "recompute"])
 def test_batch_statistics_are_updated_as_in_plain_training(role, order, hvp):
     bn = ("MODEL.RESNETS.NORM", "BN", "MODEL.DA.GLOBAL.NORM", "BN")
     extra = ("METAALIGN.RELATIVE_CHANGE_PERIOD", 1, "METAALIGN.HVP", hvp)
     plain = trained(*bn, hook=False, steps=1)
-    opts = ("METAALIGN.META_LR", 0.0, "METAALIGN.ROLE", role, "METAALIGN.ORDER", order)
+    # However far the step looks: what is tracked is what joint training tracks at theta.
+    opts = ("METAALIGN.META_LR", 20.0, "METAALIGN.ROLE", role, "METAALIGN.ORDER", order)
     ahead = trained(*bn, *opts, *extra, steps=1)
     buffers = {k for k, _ in plain.model.named_buffers()}
     assert any("running_mean" in k for k in buffers)
@@ -137,13 +137,13 @@ def test_every_quantity_is_recorded_once_a_step():
     h = trained("METAALIGN.ORDER", "exact", *extra, steps=2)
     plain = trained(hook=False, steps=2)
     for name, history in h.storage.histories().items():
-        of_one_role = "/domain" in name or "/task" in name
+        of_one_role = "/alignment" in name or "/task" in name
         assert len(history.values()) == (1 if of_one_role else 2), name
     extra_names = set(h.storage.histories()) - set(plain.storage.histories())
     assert extra_names and all(n.startswith("lookahead/") for n in extra_names)
     assert "lookahead/beta/res3" in extra_names
     for quantity in ("cosine", "inner", "step_ratio"):
-        for role in ("domain", "task"):
+        for role in ("alignment", "task"):
             assert f"lookahead/{quantity}/{role}/res3" in extra_names
 
 
@@ -186,11 +186,11 @@ def test_an_overflow_skips_the_step_and_halves_the_scale(hook):
     assert_same(state(h), before)
     assert scaler.scale == pytest.approx(1.5e38)
     if hook:
-        assert h.hook.weights.values() == [1.0, 1.0, 1.0]
+        assert h.source.weights.values() == [1.0, 1.0, 1.0]
 
 
 @pytest.mark.parametrize("order", ["first", "exact"])
-@pytest.mark.parametrize("role", ["domain", "task"])
+@pytest.mark.parametrize("role", ["alignment", "task"])
 def test_bfloat16_autocast_keeps_the_looking_objective_in_float32_in_exact_mode(order, role):
     seen = {}
 
@@ -210,8 +210,8 @@ def test_bfloat16_autocast_keeps_the_looking_objective_in_float32_in_exact_mode(
 
         setattr(h.model, name, wrapped)
     h.train(0, 1)
-    looking = "alignment_terms" if role == "domain" else "task_losses"
-    other = "task_losses" if role == "domain" else "alignment_terms"
+    looking = "alignment_terms" if role == "alignment" else "task_losses"
+    other = "task_losses" if role == "alignment" else "alignment_terms"
     assert seen[other] == {torch.bfloat16}
     assert seen[looking] == ({torch.float32} if order == "exact" else {torch.bfloat16})
     assert all(torch.isfinite(p).all() for p in h.model.parameters())
@@ -251,20 +251,20 @@ def test_a_loss_that_is_not_finite_stops_training_with_its_name_and_iteration():
 def test_beta_moves_when_learned_and_its_state_is_restored():
     opts = ("METAALIGN.META_LR", 50.0, "METAALIGN.BETA.LR", 1.0, "METAALIGN.BETA.WEIGHT", 0.0)
     h = trained(*opts)
-    beta = h.hook.weights.values()
+    beta = h.source.weights.values()
     assert beta != [1.0, 1.0, 1.0]
     other = Harness(tiny_cfg(*opts), [], hook=True)
-    other.hook.load_state_dict(h.hook.state_dict())
-    assert other.hook.weights.values() == beta
+    other.source.load_state_dict(h.source.state_dict())
+    assert other.source.weights.values() == beta
 
 
 def test_roles_alternate_from_the_start_iteration_and_alpha_follows_its_schedule():
-    hook = Harness(
+    source = Harness(
         tiny_cfg("METAALIGN.START_ITER", 3, "METAALIGN.WARMUP_ITERS", 4, "METAALIGN.META_LR", 2.0),
         [], hook=True,
-    ).hook  # fmt: skip
-    assert [hook.role_at(i) for i in (3, 4, 5)] == ["domain", "task", "domain"]
-    alphas = [hook.alpha_at(i, 0.5) for i in (3, 5, 7, 9)]
+    ).source  # fmt: skip
+    assert [source.role_at(i) for i in (3, 4, 5)] == ["alignment", "task", "alignment"]
+    alphas = [source.alpha_at(i, 0.5) for i in (3, 5, 7, 9)]
     assert alphas == pytest.approx([0.0, 0.005, 0.01, 0.01])  # META_LR * BASE_LR * schedule
 
 
@@ -272,7 +272,7 @@ def test_roles_alternate_from_the_start_iteration_and_alpha_follows_its_schedule
     "opts, message",
     [
         (("METAALIGN.ORDER", "second"), "METAALIGN.ORDER 'second'; choose one of first, exact"),
-        (("METAALIGN.ROLE", "both"), "METAALIGN.ROLE 'both'; choose one of domain, task, alter"),
+        (("METAALIGN.ROLE", "both"), "METAALIGN.ROLE 'both'; choose one of alignment, task, alter"),
         (("METAALIGN.HVP", "jvp"), "METAALIGN.HVP 'jvp'; choose one of keep_graph, recompute"),
         (("METAALIGN.SCOPE", "heads"), "METAALIGN.SCOPE 'heads'"),
         (("METAALIGN.STAGES", ("x=backbone.layer4",)), "METAALIGN.STAGES: .*backbone.layer4"),
@@ -292,24 +292,24 @@ def test_nothing_to_align_is_an_error_not_a_silent_no_op():
 
 
 def test_frozen_stages_are_left_out_of_the_groups():
-    hook = Harness(tiny_cfg("MODEL.BACKBONE.FREEZE_AT", 2), [], hook=True).hook
-    assert hook.groups.names == ("res3", "res4")
+    source = Harness(tiny_cfg("MODEL.BACKBONE.FREEZE_AT", 2), [], hook=True).source
+    assert source.groups.names == ("res3", "res4")
 
 
 def test_relative_change_is_small_for_a_small_step_because_samples_are_kept():
-    opts = ("METAALIGN.RELATIVE_CHANGE_PERIOD", 1, "METAALIGN.ROLE", "domain")
+    opts = ("METAALIGN.RELATIVE_CHANGE_PERIOD", 1, "METAALIGN.ROLE", "alignment")
     changes = []
     for meta_lr in (1e-6, 1.0):
         h = trained("METAALIGN.META_LR", meta_lr, *opts, double=True, steps=1)
-        changes.append(h.storage.history("lookahead/relative_change/domain").latest())
+        changes.append(h.storage.history("lookahead/relative_change/alignment").latest())
     assert changes[0] < 1e-5 < changes[1]
 
 
 def test_telemetry_sees_both_roles_at_any_period():
-    hook = Harness(tiny_cfg(), [], hook=True).hook
-    due = [i for i in range(60) if hook._is_due(i, 20)]
-    assert {hook.role_at(i) for i in due} == {"domain", "task"} and len(due) == 6
-    assert not any(hook._is_due(i, 0) for i in range(60))
+    source = Harness(tiny_cfg(), [], hook=True).source
+    due = [i for i in range(60) if source._is_due(i, 20)]
+    assert {source.role_at(i) for i in due} == {"alignment", "task"} and len(due) == 6
+    assert not any(source._is_due(i, 0) for i in range(60))
 
 
 @pytest.mark.parametrize("hook", [True, False])
@@ -325,7 +325,7 @@ def test_a_gradient_that_is_not_finite_never_reaches_the_weights(hook):
 def test_batch_statistics_of_heads_are_tracked_as_in_plain_training():
     norm = ("MODEL.ROI_BOX_HEAD.NORM", "BN", "MODEL.ROI_BOX_HEAD.NUM_CONV", 1,
             "MODEL.ROI_BOX_HEAD.CONV_DIM", 8)  # fmt: skip
-    for role in ("domain", "task"):
+    for role in ("alignment", "task"):
         opts = ("METAALIGN.META_LR", 0.0, "METAALIGN.ROLE", role)
         a, b = state(trained(*norm, *opts, steps=2)), state(trained(*norm, hook=False, steps=2))
         names = [k for k in b if "roi_heads" in k and "running_" in k]

@@ -263,7 +263,7 @@ def test_train_and_evaluate_from_the_command_line(tmp_path):
     assert "Warning: " not in done.stderr + done.stdout, "third-party warnings reach the user"
     rows = [json.loads(line) for line in (out / "metrics.json").read_text().splitlines()]
     recorded = {k: v for row in rows for k, v in row.items()}
-    assert {"lookahead/cosine/domain/res3", "da/local_acc_target", "loss_cls"} <= set(recorded)
+    assert {"lookahead/cosine/alignment/res3", "da/local_acc_target", "loss_cls"} <= set(recorded)
     score = recorded["watercolor_test/voc/AP50_11pt"]
     assert (out / "model_final.pth").is_file()
     weights = str(out / "model_final.pth")
@@ -326,7 +326,7 @@ def train_in_one_of_two(rank, datasets, output):
         trainer = train(cfg)
         # BatchNorm statistics are each process's own, as in any Detectron2 training.
         params = {k: v.detach().numpy() for k, v in trainer.model.named_parameters()}
-        ends.append((params, trainer._hooks[0].weights.values()))
+        ends.append((params, trainer._hooks[0].source.weights.values()))
     return ends
 
 

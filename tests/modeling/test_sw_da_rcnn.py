@@ -10,11 +10,10 @@ from metaalign_det.coordination import (
     RandomStreams,
     StageGroups,
     call_at,
-    coordinated_step,
     evaluate,
 )
 from metaalign_det.errors import UserError
-from tests.coordination.toys import alignment_value, relative_error
+from tests.coordination.toys import alignment_value, coordinated_step, relative_error
 from tests.tiny import batch, images, tiny_cfg, tiny_model
 
 ALL = ("LOCAL", "GLOBAL", "INSTANCE")
@@ -112,7 +111,7 @@ def test_alignment_is_separable_by_domain():
 
 
 @pytest.mark.parametrize("discriminators", [("LOCAL", "GLOBAL"), ALL])
-@pytest.mark.parametrize("role", ["domain", "task"])
+@pytest.mark.parametrize("role", ["alignment", "task"])
 @pytest.mark.parametrize("hvp", ["keep_graph", "recompute"])
 def test_exact_equals_one_graph_autograd_through_the_whole_detector(role, hvp, discriminators):
     cfg = tiny_cfg("MODEL.DA.GLOBAL.LAMBDA", 0.6, discriminators=discriminators)
@@ -139,7 +138,7 @@ def test_exact_equals_one_graph_autograd_through_the_whole_detector(role, hvp, d
     def value_of_alignment(p):
         return alignment_value(part(data["source"], data["target"])(p))
 
-    look, validate = (value_of_alignment, value_of_task)[:: 1 if role == "domain" else -1]
+    look, validate = (value_of_alignment, value_of_task)[:: 1 if role == "alignment" else -1]
     first = look(params)
     g = torch.autograd.grad(first, [params[n] for n in groups.scope], create_graph=True)
     weight = groups.weight_of(beta)

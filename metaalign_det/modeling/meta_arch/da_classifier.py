@@ -19,7 +19,7 @@ from ...adaptation.contract import AdaptableModel
 from ...alignment.base import AlignmentMethod
 from ...alignment.domain_losses import domain_accuracy
 from ...errors import UserError
-from ...loss_term import AlignmentTerm, joint_losses
+from ...loss_term import LossTerm, joint_losses
 from ..alignment_config import AlignmentWeight, alignment_from_config
 from ..stages import backbone_stages
 from ..storage import put_scalar
@@ -139,7 +139,7 @@ class DomainAdaptiveClassifier(AdaptableModel):
         """
         return self._cross_entropy(source, self._predict(source, "source")[1])
 
-    def alignment_terms(self, source: list[dict], target: list[dict]) -> dict[str, AlignmentTerm]:
+    def alignment_terms(self, source: list[dict], target: list[dict]) -> dict[str, LossTerm]:
         """The terms of the alignment method; {} without one.
 
         Args:
@@ -156,6 +156,10 @@ class DomainAdaptiveClassifier(AdaptableModel):
 
     def backbone_stages(self) -> dict[str, tuple[str, ...]]:
         return backbone_stages(self.backbone)
+
+    @property
+    def alignment_needs_target(self) -> bool:
+        return self.between != "sources"
 
     def discriminator_prefixes(self) -> tuple[str, ...]:
         if self.alignment is None:
@@ -239,7 +243,7 @@ class DomainAdaptiveClassifier(AdaptableModel):
         of_source: tuple[Tensor, Tensor],
         *,
         reverse: bool,
-    ) -> dict[str, AlignmentTerm]:
+    ) -> dict[str, LossTerm]:
         domains = self._source_domains(source)
         features, logits = of_source
         if self.between != "sources":

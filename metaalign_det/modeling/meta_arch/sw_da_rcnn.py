@@ -24,7 +24,7 @@ from ...adaptation.contract import AdaptableModel
 from ...alignment.domain_losses import domain_accuracy, domain_loss
 from ...alignment.gradient_reversal import grad_reverse
 from ...coordination.stateless import frozen_batch_statistics
-from ...loss_term import AlignmentTerm, joint_losses
+from ...loss_term import LossTerm, joint_losses
 from ..discriminators_config import Alignment, discriminators_from_config
 from ..frozen_prefix import FrozenPrefix
 from ..roi_align import make_twice_differentiable
@@ -101,7 +101,7 @@ class SWDARCNN(AdaptableModel, GeneralizedRCNN):
         images, features = self._extract(source, SOURCE)
         return self._task_losses(source, images, features)
 
-    def alignment_terms(self, source: list[dict], target: list[dict]) -> dict[str, AlignmentTerm]:
+    def alignment_terms(self, source: list[dict], target: list[dict]) -> dict[str, LossTerm]:
         """``loss_da_<name>`` for each discriminator; an empty domain adds nothing."""
         return self._terms({SOURCE: source, TARGET: target}, {}, reverse=False)
 
@@ -218,7 +218,7 @@ class SWDARCNN(AdaptableModel, GeneralizedRCNN):
 
     def _terms(
         self, inputs: Mapping[int, list[dict]], extracted: dict, *, reverse: bool
-    ) -> dict[str, AlignmentTerm]:
+    ) -> dict[str, LossTerm]:
         losses: dict[str, Tensor] = {}
         for domain, batch in inputs.items():
             if not batch or not self.discriminators:
@@ -229,7 +229,7 @@ class SWDARCNN(AdaptableModel, GeneralizedRCNN):
                     loss = 0.5 * self._domain_loss(name, domain, images, features, reverse)
                     losses[name] = losses[name] + loss if name in losses else loss
         return {
-            f"loss_da_{name}": AlignmentTerm(
+            f"loss_da_{name}": LossTerm(
                 loss, self.alignments[name].weight, owner=f"discriminators.{name}"
             )
             for name, loss in losses.items()

@@ -1,0 +1,78 @@
+"""What a training learns besides labelled source images, and over which part of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from detectron2.config import CfgNode
+
+from ..errors import UserError
+from .contract import AdaptableModel
+from .objectives import Objectives
+from .step import Batch, StepContext
+from .teacher import Teacher, WeightAverage
+
+
+@dataclass
+class Learning:
+    """Answers the first of adaptation's three questions, what is learned, for any coordinator.
+
+    Args:
+        average: of the student's weights, kept up after every step; None = none.
+        teacher: gives lessons on target images; None = labelled source images alone.
+        burn_in: iterations at the start that train the task on the source alone.
+        split: differentiate one domain of the alignment at a time where the model allows.
+    """
+
+    average: WeightAverage | None = None
+    teacher: Teacher | None = None
+    burn_in: int = 0
+    split: bool = True
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, model: AdaptableModel) -> Learning:
+        """From the nodes ``EMA``, ``TEACHER`` and ``ADAPTATION``.
+
+        Raises:
+            UserError: a value out of range, or a teacher without what it needs.
+        """
+        node, burn_in = cfg.TEACHER, cfg.ADAPTATION.BURN_IN
+        if burn_in < 0:
+            raise UserError(f"ADAPTATION.BURN_IN must be >= 0, got {burn_in}")
+        average = teacher = None
+        if cfg.EMA.ENABLED:
+            average = WeightAverage(model, cfg.EMA.DECAY, max(cfg.EMA.START_ITER, 0))
+        if node.ENABLED:
+            if average is None:
+                raise UserError("TEACHER.ENABLED needs an average of weights: set EMA.ENABLED True")
+            if not cfg.DATASETS.TARGET:
+                raise UserError("TEACHER.ENABLED needs target images: name some in DATASETS.TARGET")
+            if cfg.INPUT.VIEWS.TARGET != "both":
+                raise UserError(
+                    "TEACHER.ENABLED: the teacher sees weak views and the student strong ones; set "
+                    "INPUT.VIEWS.TARGET 'both'"
+                )
+            teacher = Teacher(
+                average,
+                node.METHOD,
+                node.THRESHOLD,
+                node.WEIGHT,
+                node.BOX_LOSSES,
+                max(node.START_ITER, burn_in),
+            )
+        return cls(average, teacher, burn_in, cfg.METAALIGN.SPLIT_DOMAINS)
+
+    def objectives(self, step: StepContext, batches: Sequence[Batch]) -> Objectives:
+        """Both objectives of a step."""
+        align = step.iteration >= self.burn_in
+        return Objectives(step, batches, self.teacher, align=align, split=self.split)
+
+    def metrics(self) -> dict[str, float]:
+        """Numbers of the last step to report, by name."""
+        return {} if self.teacher is None else dict(self.teacher.metrics)
+
+    def after_step(self, step: StepContext, applied: bool) -> None:
+        """Take the new weights into the average."""
+        if self.average is not None and applied:
+            self.average.update(step.model, step.iteration)

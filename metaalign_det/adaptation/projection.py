@@ -1,0 +1,80 @@
+"""PCGrad and its kin: two gradients at theta, weighed by their inner products."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from detectron2.config import CfgNode
+
+from ..coordination import WEIGHTINGS, Projection, StageGroups, Weighting
+from ..errors import UserError
+from .contract import AdaptableModel
+from .learning import Learning
+from .source import GradientSource
+from .stage_groups import build_stage_groups
+from .step import Batch, Gradients, StepContext
+
+
+class ProjectedGradients(GradientSource):
+    """Shared parameters descend a weighted sum of both gradients (:class:`.Projection`).
+
+    Args:
+        groups: the shared parameters.
+        weighting: Gramian -> weights (:data:`.WEIGHTINGS`).
+        per_stage: weigh each stage group by itself.
+        telemetry_period: iterations between records of cosine and weights; 0 = off.
+        learning: what is learned; None = labelled source images alone.
+    """
+
+    def __init__(
+        self,
+        groups: StageGroups,
+        weighting: Weighting,
+        *,
+        per_stage: bool = False,
+        telemetry_period: int = 20,
+        learning: Learning | None = None,
+    ) -> None:
+        super().__init__(learning)
+        self.projection = Projection(groups, weighting, per_stage)
+        self.telemetry_period = telemetry_period
+
+    @classmethod
+    def from_config(
+        cls, cfg: CfgNode, model: AdaptableModel, learning: Learning
+    ) -> ProjectedGradients:
+        node = cfg.ADAPTATION
+        options = {"gradvac": {"beta": node.GRADVAC_BETA}, "cagrad": {"c": node.CAGRAD_C}}
+        try:
+            weighting = WEIGHTINGS[node.COORDINATOR](**options.get(node.COORDINATOR, {}))
+        except ValueError as error:
+            raise UserError(f"ADAPTATION.COORDINATOR {node.COORDINATOR!r}: {error}") from error
+        return cls(
+            build_stage_groups(cfg, model),
+            weighting,
+            per_stage=node.PER_STAGE,
+            telemetry_period=cfg.METAALIGN.TELEMETRY_PERIOD,
+            learning=learning,
+        )
+
+    def __call__(self, step: StepContext, batches: Sequence[Batch]) -> Gradients:
+        objectives = self.learning.objectives(step, batches)
+        period = self.telemetry_period
+        with step.model.shared_prefix():
+            result = self.projection(
+                objectives.task(),
+                objectives.alignment(),
+                dict(step.model.named_parameters()),
+                reduce=step.reduce,
+                loss_scale=step.loss_scale,
+                telemetry=bool(period) and step.iteration % period == 0,
+            )
+        metrics = {**self.learning.metrics(), **result.telemetry}
+        return Gradients(result.gradients, result.losses, result.finite, metrics)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"weighting": self.projection.weighting.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.projection.weighting.load_state_dict(state["weighting"])
