@@ -114,7 +114,8 @@ class Objectives:
         if lesson is None:
             return {}
         self.step.streams.part = f"{index}/student"
-        return lesson.losses(self.step.model, params)
+        with unreported():  # what a model records of its passes is recorded of the source's
+            return lesson.losses(self.step.model, params)
 
     def track(self, *, task: bool = False, alignment: bool = False) -> None:
         """Track what an objective that is not evaluated at theta would have tracked there."""

@@ -166,6 +166,31 @@ class DomainAdaptiveClassifier(AdaptableModel):
             return ()
         return tuple(f"alignment.{name}" for name in self.alignment.discriminators)
 
+    # ---- what a teacher needs -----------------------------------------------------------------
+
+    def pseudo_labels(self, images: list[dict], threshold: float) -> list[dict]:
+        scores, labels = self.soft_targets(images).max(dim=1)
+        return [
+            {"label": int(label)} if score >= threshold else {}
+            for score, label in zip(scores.tolist(), labels.tolist())
+        ]
+
+    def soft_targets(self, images: list[dict]) -> Tensor:
+        """Class probabilities, shape (N, K)."""
+        return F.softmax(self._predict(images)[1].float(), dim=1)
+
+    def distillation_losses(
+        self,
+        images: list[dict],
+        teacher: DomainAdaptiveClassifier,
+        targets: Tensor,
+        threshold: float,
+    ) -> dict[str, Tensor]:
+        """``loss_cls``: cross-entropy against the teacher's probabilities where it is sure."""
+        logits = self._predict(images, "target")[1]
+        losses = -(targets * logits.float().log_softmax(dim=1)).sum(dim=1)
+        return {"loss_cls": (losses * (targets.amax(dim=1) >= threshold)).mean()}
+
     # ---- as a Detectron2 model --------------------------------------------------------------
 
     def forward(self, batch: dict[str, list[dict]] | list[dict]):

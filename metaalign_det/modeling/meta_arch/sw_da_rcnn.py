@@ -30,13 +30,13 @@ from ..frozen_prefix import FrozenPrefix
 from ..roi_align import make_twice_differentiable
 from ..stages import backbone_stages
 from ..storage import put_scalar
+from ..teachable_rcnn import SOURCE, TARGET, TeachableRCNN
 
-SOURCE, TARGET = 0, 1
 _DOMAIN_NAMES = ("source", "target")
 
 
 @META_ARCH_REGISTRY.register()
-class SWDARCNN(AdaptableModel, GeneralizedRCNN):
+class SWDARCNN(TeachableRCNN, AdaptableModel, GeneralizedRCNN):
     """Faster R-CNN with local (strong), global (weak) and instance-level domain discriminators.
 
     Each is switched on by itself. With the global one alone it is W-DA, with none it is

@@ -1,0 +1,130 @@
+"""Every coordinator in the training loop: the same contract, the same statistics, its own step."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from metaalign_det.adaptation.registry import GRADIENT_SOURCES
+from metaalign_det.errors import UserError
+from tests.adaptation.harness import Harness, trained, views
+from tests.tiny import tiny_cfg
+
+NAMES = sorted(set(GRADIENT_SOURCES) - {"joint"})
+BN = ("MODEL.RESNETS.NORM", "BN", "MODEL.DA.GLOBAL.NORM", "BN")
+
+
+def needs_torchjd(name):
+    if name in ("mgda", "cagrad", "upgrad"):
+        pytest.importorskip("torchjd")
+
+
+def options(name, *opts):
+    return ("ADAPTATION.COORDINATOR", name, *opts)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_trains_otherwise_than_joint_training_and_stays_finite(name):
+    needs_torchjd(name)
+    coordinated = trained(*options(name, "METAALIGN.META_LR", 10.0)).state()
+    joint = trained().state()
+    # PCGrad and GradVac are joint training wherever the gradients do not conflict.
+    same = all(torch.equal(coordinated[k], joint[k]) for k in joint)
+    assert not same or name in ("pcgrad", "gradvac")
+    assert all(torch.isfinite(v).all() for v in coordinated.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_tracked_is_what_joint_training_tracks(name):
+    needs_torchjd(name)
+    roles = ("alignment", "task") if name == "metaalign" else ("alignment",)
+    for role in roles:
+        opts = options(name, "METAALIGN.META_LR", 20.0, "METAALIGN.ROLE", role)
+        a, b = trained(*BN, *opts, steps=1).model, trained(*BN, steps=1).model
+        buffers = dict(b.named_buffers())
+        assert any("running_mean" in k for k in buffers)
+        for k, v in a.named_buffers():
+            assert torch.equal(v, buffers[k]), (name, role, k)
+
+
+@pytest.mark.parametrize("name", ["metaalign", "gradvac", "nash_mtl", "extragradient", "sdat"])
+def test_a_resumed_run_equals_an_uninterrupted_one(name):
+    opts = options(name, "METAALIGN.META_LR", 0.01, "EMA.ENABLED", True, "EMA.DECAY", 0.5)
+    if name == "metaalign":
+        opts = (*opts, "METAALIGN.ALPHA", "relative", "METAALIGN.RELATIVE_CHANGE_PERIOD", 1)
+    batches = [views(i) for i in range(4)]
+    whole = trained(*opts, steps=4, batches=batches)
+    first = trained(*opts, steps=2, batches=batches[:2])
+    second = Harness(tiny_cfg("MODEL.DA.GLOBAL.NORM", "", *opts), batches[2:])
+    second.model.load_state_dict(first.model.state_dict())
+    second._trainer.optimizer.load_state_dict(first._trainer.optimizer.state_dict())
+    second._trainer.load_state_dict(first._trainer.state_dict())
+    second.source.learning.average.load_state_dict(first.source.learning.average.state_dict())
+    second.train(2, 4)
+    for (k, a), b in zip(whole.state().items(), second.state().values()):
+        assert torch.equal(a, b), k
+    averages = [h.source.learning.average.model.state_dict() for h in (whole, second)]
+    assert all(torch.equal(v, averages[1][k]) for k, v in averages[0].items())
+
+
+def test_opposite_and_random_directions_and_both_sides_are_steps_of_their_own():
+    states = {
+        direction: trained(
+            *options("metaalign", "METAALIGN.META_LR", 20.0, "METAALIGN.ROLE", "alignment"),
+            "METAALIGN.DIRECTION",
+            direction,
+        ).state()["backbone.res2.0.conv1.weight"]
+        for direction in ("gradient", "opposite", "random", "both")
+    }
+    flat = list(states.values())
+    for i, a in enumerate(flat):
+        assert all(not torch.equal(a, b) for b in flat[i + 1 :])
+
+
+def test_a_relative_alpha_comes_to_the_change_that_is_asked_for():
+    opts = options(
+        "metaalign", "METAALIGN.ALPHA", "relative", "METAALIGN.RELATIVE_CHANGE_PERIOD", 1,
+        "METAALIGN.META_LR", 1e-3, "METAALIGN.RELATIVE_CHANGE", 0.2, "METAALIGN.ROLE", "alignment",
+        "SOLVER.BASE_LR", 1e-5,
+    )  # fmt: skip
+    h = trained(*opts, steps=16, batches=[views(0)] * 16)
+    change = h.storage.history("lookahead/relative_change/alignment").latest()
+    assert 0.1 < change < 0.4
+
+
+def test_burn_in_trains_the_source_alone():
+    h = trained("ADAPTATION.BURN_IN", 2, steps=3)
+    assert len(h.storage.history("loss_cls").values()) == 3
+    assert len(h.storage.history("loss_da_local").values()) == 1
+
+
+def test_an_empty_target_is_no_alignment_in_any_coordinator():
+    batches = [{**views(0), "target": []}]
+    for name in ("joint", "metaalign", "pcgrad"):
+        h = trained(*options(name), steps=1, batches=batches)
+        assert "loss_da_local" not in h.storage.histories(), name
+
+
+@pytest.mark.parametrize(
+    "opts, message",
+    [
+        (("ADAPTATION.COORDINATOR", "pcgard"), "ADAPTATION.COORDINATOR: 'pcgard' is none of joint"),
+        (("ADAPTATION.COORDINATOR", "sdat", "METAALIGN.ENABLED", True), "two coordinators"),
+        (("ADAPTATION.COORDINATOR", "sdat", "ADAPTATION.SDAT_RHO", -1.0), "ADAPTATION.SDAT_RHO"),
+        (("ADAPTATION.COORDINATOR", "gradvac", "ADAPTATION.GRADVAC_BETA", 0.0), "'gradvac': beta"),
+        (("METAALIGN.ENABLED", True, "METAALIGN.DIRECTION", "up"), "METAALIGN.DIRECTION 'up'"),
+        (("METAALIGN.ENABLED", True, "METAALIGN.RELATIVE_CHANGE", 0.0), "RELATIVE_CHANGE must be"),
+        (
+            ("METAALIGN.ENABLED", True, "METAALIGN.ORDER", "exact", "METAALIGN.ALPHA", "length"),
+            "METAALIGN: order 'exact'",
+        ),
+        (
+            ("METAALIGN.ENABLED", True, "MODEL.BACKBONE.FREEZE_AT", 5, "METAALIGN.SCOPE", "all"),
+            "MODEL.BACKBONE.FREEZE_AT",
+        ),
+        (("ADAPTATION.BURN_IN", -1), "ADAPTATION.BURN_IN must be >= 0"),
+    ],
+)
+def test_settings_that_cannot_be_are_named(opts, message):
+    with pytest.raises(UserError, match=message):
+        Harness(tiny_cfg(*opts), [])

@@ -1,0 +1,126 @@
+"""Teachers: averages of weights, labels and soft targets for the student's strong views."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from detectron2.utils.events import EventStorage
+from torch import nn
+
+from metaalign_det.adaptation.teacher import WeightAverage
+from metaalign_det.errors import UserError
+from tests.adaptation.harness import Harness, trained, views
+from tests.tiny import batch, tiny_cfg
+
+TEACHER = (
+    "EMA.ENABLED", True, "EMA.DECAY", 0.9, "TEACHER.ENABLED", True, "INPUT.VIEWS.TARGET", "both",
+    "DATASETS.TARGET", ("some",),
+)  # fmt: skip
+EAGER = (*TEACHER, "TEACHER.THRESHOLD", 0.0, "MODEL.ROI_HEADS.SCORE_THRESH_TEST", 0.0)
+
+
+def test_an_average_is_a_copy_at_first_and_then_follows_by_its_decay():
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    average = WeightAverage(model, decay=0.75)
+    with torch.no_grad():
+        model[0].weight.fill_(1.0)
+    average.update(model, 0)
+    assert torch.equal(average.model[0].weight, model[0].weight)
+    with torch.no_grad():
+        model[0].weight.fill_(5.0)
+        model[1].running_mean.fill_(4.0)
+        model[1].num_batches_tracked.fill_(7)
+    average.update(model, 1)
+    assert average.model[0].weight.eq(2.0).all()  # 0.75 * 1 + 0.25 * 5
+    assert average.model[1].running_mean.eq(1.0).all()
+    assert average.model[1].num_batches_tracked == 7
+
+
+def test_an_average_stays_a_copy_up_to_its_start():
+    model = nn.Linear(1, 1)
+    average = WeightAverage(model, decay=0.9, start_iter=3)
+    for iteration in range(3):
+        with torch.no_grad():
+            model.weight.fill_(float(iteration))
+        average.update(model, iteration)
+        assert torch.equal(average.model.weight, model.weight)
+
+
+@pytest.mark.parametrize("method", ["hard", "soft"])
+@pytest.mark.parametrize("coordinator", ["joint", "metaalign", "pcgrad"])
+def test_a_teacher_teaches_with_any_coordinator(method, coordinator):
+    opts = (*EAGER, "TEACHER.METHOD", method, "ADAPTATION.COORDINATOR", coordinator)
+    h = trained(*opts)
+    for name in ("loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg"):
+        values = [v for v, _ in h.storage.history(f"{name}_target").values()]
+        assert len(values) == 3 and all(v >= 0 for v in values) and values[0] < 1e3
+    assert h.storage.history("loss_da_local").values()
+    other = trained("ADAPTATION.COORDINATOR", coordinator).state()
+    assert any(not torch.equal(v, other[k]) for k, v in h.state().items())
+
+
+def test_without_boxes_only_classes_are_learned_from_hard_labels():
+    h = trained(*EAGER, "TEACHER.BOX_LOSSES", False, steps=1)
+    names = set(h.storage.histories())
+    assert {"loss_cls_target", "loss_rpn_cls_target"} <= names
+    assert not {"loss_box_reg_target", "loss_rpn_loc_target"} & names
+
+
+def test_a_teacher_that_is_sure_of_nothing_leaves_training_as_it_is():
+    opts = (*TEACHER, "TEACHER.THRESHOLD", 1.0)
+    silent, plain = trained(*opts), trained()
+    assert "loss_cls_target" not in silent.storage.histories()
+    assert silent.storage.history("teacher/labels_per_image").latest() == 0
+    for (k, a), b in zip(silent.state().items(), plain.state().values()):
+        assert torch.equal(a, b), k
+
+
+def test_a_teachers_labels_never_come_from_the_targets_annotations():
+    labelled = views(0)
+    for x, y in zip(labelled["target"], batch(2, 2, seed=9)["source"]):
+        x["instances"] = y["instances"]
+    with_labels = trained(*EAGER, steps=1, batches=[labelled]).state()
+    without = trained(*EAGER, steps=1, batches=[views(0)]).state()
+    for (k, a), b in zip(with_labels.items(), without.values()):
+        assert torch.equal(a, b), k
+
+
+def test_a_student_equal_to_its_teacher_on_the_same_view_loses_only_the_entropy():
+    # Without context vectors, which come from a discriminator with dropout.
+    opts = ("MODEL.DA.GLOBAL.NORM", "", *EAGER, "TEACHER.METHOD", "soft")
+    h = Harness(tiny_cfg(*opts, context=False), [])
+    model, average = h.model, h.source.learning.average
+    average.copy_from(model)
+    weak = batch(1, 1)["target"]
+    with torch.no_grad(), EventStorage():
+        targets = average.model.soft_targets(weak)
+        losses = model.distillation_losses(weak, average.model, targets, 0.0)
+    assert losses["loss_box_reg"] == pytest.approx(0, abs=1e-6)
+    assert losses["loss_rpn_loc"] == pytest.approx(0, abs=1e-6)
+    assert losses["loss_cls"] > 0
+
+
+def test_lessons_start_at_their_iteration():
+    h = trained(*EAGER, "TEACHER.START_ITER", 2, steps=3)
+    assert len(h.storage.history("loss_cls_target").values()) == 1
+
+
+@pytest.mark.parametrize(
+    "opts, message",
+    [
+        ((*TEACHER, "EMA.ENABLED", False), "EMA.ENABLED"),
+        ((*TEACHER, "INPUT.VIEWS.TARGET", "weak"), "INPUT.VIEWS.TARGET 'both'"),
+        ((*TEACHER, "DATASETS.TARGET", ()), "DATASETS.TARGET"),
+        ((*TEACHER, "TEACHER.METHOD", "gentle"), "TEACHER.METHOD 'gentle'"),
+        ((*TEACHER, "TEACHER.THRESHOLD", 1.5), "TEACHER.THRESHOLD"),
+        ((*TEACHER, "EMA.DECAY", 1.0), "EMA.DECAY"),
+    ],
+)
+def test_settings_that_cannot_be_are_named(opts, message):
+    with pytest.raises(UserError, match=message):
+        Harness(tiny_cfg(*opts), [])
+
+
+def test_a_batch_without_strong_views_is_a_clear_error():
+    with pytest.raises(UserError, match="INPUT.VIEWS.TARGET"):
+        trained(*EAGER, steps=1, batches=[batch(2, 2)])
