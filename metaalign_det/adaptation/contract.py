@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from ..coordination.stateless import RandomStreams
+from ..errors import UserError
 from ..loss_term import LossTerm
 
 
@@ -132,3 +133,18 @@ class AdaptableModel(nn.Module):
     def shared_prefix(self) -> Iterator[None]:
         """Within it, frozen first layers run once for images that several passes see."""
         yield
+
+
+def require_adaptable(model: nn.Module) -> AdaptableModel:
+    """The model itself.
+
+    Raises:
+        UserError: it does not implement the contract.
+    """
+    if not isinstance(model, AdaptableModel):
+        raise UserError(
+            f"MODEL.META_ARCHITECTURE: {type(model).__name__} cannot be adapted. Choose SWDARCNN "
+            "(without discriminators it is Detectron2's GeneralizedRCNN), "
+            "DomainAdaptiveClassifier, or a model of your own that is an AdaptableModel"
+        )
+    return model

@@ -11,11 +11,13 @@ from .catalog.builtin import register_builtin
 from .catalog.register import VocDomain, register_from_config, register_voc_domain
 from .doctor.checks import DomainSummary, check_data
 from .loader.build import AdaptationLoader, Stream, build_adaptation_train_loader, build_test_loader
+from .loader.paired import PairedLoader
 from .views.detection import SourceMapper, TargetMapper
 
 __all__ = [
     "AdaptationLoader",
     "DomainSummary",
+    "PairedLoader",
     "SourceMapper",
     "Stream",
     "TargetMapper",

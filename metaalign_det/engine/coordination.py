@@ -9,7 +9,7 @@ from detectron2.config import CfgNode
 from detectron2.engine import AMPTrainer, HookBase, SimpleTrainer
 from torch.nn.parallel import DistributedDataParallel
 
-from ..adaptation.contract import AdaptableModel
+from ..adaptation.contract import require_adaptable
 from ..adaptation.learning import Learning
 from ..adaptation.metaalign import MetaAlignGradients
 from ..adaptation.source import GradientSource
@@ -57,24 +57,20 @@ class CoordinationHook(HookBase):
 
     def _adaptation_loop(self) -> AdaptationLoop:
         inner = getattr(self.trainer, "_trainer", None)
-        if isinstance(inner, AdaptationLoop):
-            return inner
+        for loop in (self.trainer, inner):
+            if isinstance(loop, AdaptationLoop):
+                return loop
         if not isinstance(inner, SimpleTrainer):
             raise UserError(
                 f"{type(self).__name__} has no inner loop to work in: it is registered with a "
-                f"{_kind(self.trainer)}. Register it with a DefaultTrainer (or a subclass), or "
+                f"{self.trainer.__class__.__name__}. Register it with a DefaultTrainer (or a subclass), or "
                 "train with metaalign_det.engine.loop.AdaptationLoop(model, loader, optimizer, "
                 "seed=0, source=...) in place of Detectron2's SimpleTrainer"
             )
         model = inner.model
         if isinstance(model, DistributedDataParallel):
             model = model.module  # its hooks do not see gradients taken by autograd.grad
-        if not isinstance(model, AdaptableModel):
-            raise UserError(
-                f"{_kind(model)} cannot be adapted: it is no metaalign_det AdaptableModel. Choose "
-                "MODEL.META_ARCHITECTURE SWDARCNN (without discriminators it is Detectron2's "
-                "GeneralizedRCNN) or DomainAdaptiveClassifier"
-            )
+        require_adaptable(model)
         dtype = inner.precision if isinstance(inner, AMPTrainer) else None
         loop = AdaptationLoop(
             model,
@@ -105,11 +101,6 @@ class MetaAlignHook(CoordinationHook):
     """
 
     def __init__(self, cfg: CfgNode, model: torch.nn.Module) -> None:
-        model = getattr(model, "module", model)  # DistributedDataParallel
+        model = require_adaptable(getattr(model, "module", model))  # DistributedDataParallel
         source = MetaAlignGradients(cfg, model, Learning.from_config(cfg, model))
         super().__init__(source, max(cfg.SEED, 0))
-
-
-def _kind(x: object) -> str:
-    """Class of an object, that of the object behind a weak proxy."""
-    return x.__class__.__name__

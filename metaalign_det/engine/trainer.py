@@ -17,7 +17,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
 from ..adaptation.adaptive_bn import adapted_batchnorm
-from ..adaptation.contract import AdaptableModel
+from ..adaptation.contract import require_adaptable
 from ..adaptation.registry import build_gradient_source
 from ..coordination import DoubleBackwardError, NonFiniteLossError, UnreachedParameterError
 from ..data.catalog.domains import source_domains
@@ -230,12 +230,7 @@ def check_batches(cfg: CfgNode) -> None:
 
 def check_model(cfg: CfgNode, model: torch.nn.Module) -> None:
     """The model can be adapted, and what it is to be aligned with is there."""
-    if not isinstance(model, AdaptableModel):
-        raise UserError(
-            f"MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE!r} cannot be adapted: choose "
-            "SWDARCNN (without discriminators it is Detectron2's GeneralizedRCNN) or "
-            "DomainAdaptiveClassifier"
-        )
+    require_adaptable(model)
     if model.aligns and not cfg.DATASETS.TARGET and cfg.MODEL.ALIGN.BETWEEN != "sources":
         raise UserError(
             "the model aligns source and target, but DATASETS.TARGET is empty: name a data set "
