@@ -201,7 +201,7 @@ def test_mmd_between_two_sources_as_one_domain_and_the_target_has_enough(tmp_pat
         (("DATASETS.TARGET", ()), "aligns source and target, but DATASETS.TARGET is empty"),
         (
             ("MODEL.META_ARCHITECTURE", "GeneralizedRCNN", "MODEL.DA.CONTEXT", False),
-            "'GeneralizedRCNN' cannot be adapted: choose SWDARCNN",
+            "GeneralizedRCNN cannot be adapted. Choose SWDARCNN",
         ),
     ],
 )
