@@ -28,6 +28,7 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE", "NOTICE"],
     packages=find_packages(include=["metaalign_det", "metaalign_det.*"]),
+    entry_points={"console_scripts": ["metaalign-det = metaalign_det.cli.__main__:main"]},
     python_requires=">=3.10",
     install_requires=[
         "torch>=2.4",
