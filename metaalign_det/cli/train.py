@@ -119,7 +119,10 @@ def setup(args: argparse.Namespace) -> CfgNode:
     from detectron2.engine import default_setup
 
     from ..config import load_cfg
+    from ..config_files import find_config
 
+    if args.config_file:
+        args.config_file = str(find_config(args.config_file))
     cfg = load_cfg(args.config_file, args.opts or [])
     fallback = cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available()
     if fallback:
