@@ -15,6 +15,16 @@ DETECTRON2 = (
     "@e0ec4e189d438848521aee7926f9900e114229f5"
 )
 
+#: Module that pip does not bring with this package -> what to do where it is missing.
+REMEDIES = {
+    "detectron2": "Detectron2 is not installed, and PyPI does not have it: run 'make setup' in a "
+    f"clone of this repository, or pip install --no-build-isolation '{DETECTRON2}'",
+    "torch": "PyTorch is not installed: pip install torch torchvision, and then Detectron2",
+    "torchvision": "torchvision is not installed: pip install torchvision",
+    "cv2": "OpenCV is not installed: pip install opencv-python, or opencv-python-headless on a "
+    "machine without a screen; not both",
+}
+
 
 def exit_code_of(work: Callable[[], int]) -> int:
     """Do the work of a command and return the process's exit code.
@@ -24,8 +34,8 @@ def exit_code_of(work: Callable[[], int]) -> int:
             somebody who pressed Ctrl-C should know ("continue with --resume").
 
     Returns:
-        what ``work`` returns; 2 after a :class:`UserError` or where Detectron2 or torch are not
-        installed; 130 after Ctrl-C; 1 if whoever read the output has closed it.
+        what ``work`` returns; 2 after a :class:`UserError` or where Detectron2 and the like are not
+        installed (:data:`REMEDIES`); 130 after Ctrl-C; 1 if whoever read the output has closed it.
 
     Raises:
         whatever else ``work`` raises: that is a bug, and the traceback says where (exit code 1).
@@ -37,9 +47,9 @@ def exit_code_of(work: Callable[[], int]) -> int:
     except UserError as error:
         return _fail(str(error), 2)
     except ModuleNotFoundError as error:
-        if error.name not in ("detectron2", "torch", "torchvision"):
+        if error.name not in REMEDIES:
             raise
-        return _fail(explain_missing(error.name), 2)
+        return _fail(REMEDIES[error.name], 2)
     except KeyboardInterrupt as error:
         sys.stderr.write("; ".join(filter(None, ["interrupted", *map(str, error.args)])) + "\n")
         return 130
@@ -49,16 +59,6 @@ def exit_code_of(work: Callable[[], int]) -> int:
         # As after `| head`: the interpreter's own last flush must not complain either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-
-
-def explain_missing(module: str) -> str:
-    """One sentence: how to install what Detectron2's users have and PyPI's do not."""
-    if module != "detectron2":
-        return f"{module} is not installed: pip install torch torchvision, then Detectron2"
-    return (
-        "Detectron2 is not installed, and PyPI does not have it: run 'make setup' in a clone of "
-        f"this repository, or pip install --no-build-isolation '{DETECTRON2}'"
-    )
 
 
 def _fail(sentence: str, code: int) -> int:

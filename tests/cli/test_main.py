@@ -13,7 +13,7 @@ import pytest
 from metaalign_det import __version__
 from metaalign_det.cli import __main__ as command
 from metaalign_det.cli.arguments import add_opts
-from metaalign_det.cli.errors import exit_code_of
+from metaalign_det.cli.errors import DETECTRON2, exit_code_of
 from metaalign_det.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -100,14 +100,19 @@ def missing(name: str) -> ModuleNotFoundError:
         (_raise(UserError("--jobs 0: at least 1")), 2, "error: --jobs 0: at least 1\n"),
         (_raise(KeyboardInterrupt("start it again")), 130, "interrupted; start it again\n"),
         (_raise(missing("detectron2")), 2, "error: Detectron2 is not installed, and PyPI does"),
-        (_raise(missing("torch")), 2, "error: torch is not installed: pip install torch"),
+        (_raise(missing("torch")), 2, "error: PyTorch is not installed: pip install torch"),
+        (_raise(missing("cv2")), 2, "error: OpenCV is not installed: pip install opencv-python"),
     ],
-    ids=["fine", "failed", "mistake", "interrupted", "no detectron2", "no torch"],
+    ids=["fine", "failed", "mistake", "interrupted", "no detectron2", "no torch", "no OpenCV"],
 )
 def test_exit_codes_and_the_one_sentence(capsys, work, code, said):
     assert exit_code_of(work) == code
     out, err = capsys.readouterr()
     assert out == "" and err.startswith(said) and err.count("\n") == (1 if said else 0)
+
+
+def test_the_detectron2_to_install_is_the_pinned_one():
+    assert DETECTRON2 in (ROOT / "requirements" / "detectron2-upstream.txt").read_text()
 
 
 def test_bugs_keep_their_traceback():
