@@ -23,10 +23,10 @@ setup: ## virtual environment, pinned requirements, Detectron2, this package
 	@"$(PYTHON)" tools/setup_env.py --venv "$(VENV)"
 
 demo: setup ## adapt a detector to the miniature watercolours; table and pictures in output/demo
-	@"$(VENV_PYTHON)" -m metaalign_det.cli.demo
+	@"$(VENV_PYTHON)" -m metaalign_det.cli demo detection
 
 demo-classification: setup ## adapt a digit classifier to photographs; table in output
-	@"$(VENV_PYTHON)" -m metaalign_det.cli.demo_classification
+	@"$(VENV_PYTHON)" -m metaalign_det.cli demo classification
 
 # One thread per process and two processes: faster than two threads in one, and the same sums
 # on every machine.

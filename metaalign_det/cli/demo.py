@@ -1,164 +1,72 @@
-"""Adapt a detector from photographs to watercolours, on the embedded miniature, in minutes.
+"""Adapt a model to the embedded miniature data in minutes: a detector, or a digit classifier.
 
-python -m metaalign_det.cli.demo           # all of it into output/demo
-python -m metaalign_det.cli.demo --output /tmp/demo --jobs 1 -- SOLVER.MAX_ITER 50
+metaalign-det demo                                   # a detector, into output/demo
+metaalign-det demo classification --seed 3           # into output/demo_classification
+metaalign-det demo detection --output /tmp/demo --jobs 1 SOLVER.MAX_ITER 50
 
-Trains the source detector once, then from it source-only, SW-DA and SW-DA with MetaAlign; scores
-each on the target's and the source's test images; writes a table, training curves and a picture.
+The same command again shows what is there.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import shlex
-import subprocess
-import sys
 import time
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from ..config import CONFIG_ROOT
-from ..errors import UserError
-from ..miniatures import ensure_mini_voc2watercolor
-from ..sweeps.execute import Progress
-from ..sweeps.runs import Run, read_scores
-from . import demo_runs as demos
-from .sweep import TRAIN_COMMAND, ProgressLine
+from .arguments import add_opts
 
-CONFIGS = CONFIG_ROOT / "mini"
-TARGET, SOURCE = "mini_watercolor_test", "mini_photo_test"
-ADAPTIVE_BN_BATCHES = 50
-# Seven tenths of the configs' steps, so that it takes minutes: docs/results-mini.md has them all.
-PRETRAIN_SCHEDULE = ("SOLVER.MAX_ITER", "490", "SOLVER.STEPS", "(343, 441)")
-ADAPT_SCHEDULE = ("SOLVER.MAX_ITER", "280", "SOLVER.STEPS", "(196, 252)")
+INTERRUPTED = "the same command continues where it stopped"
+
+#: Name -> what its --help says.
+DEMOS = {
+    "detection": "Adapt a detector from photographs to watercolours. Trains the source detector "
+    "once, then from it source-only, SW-DA and SW-DA with MetaAlign; scores each on the target's "
+    "and the source's test images; writes a table, training curves and a picture.",
+    "classification": "Adapt a digit classifier from drawn digits to digits on photographs. Trains "
+    "source-only, DANN, DANN with MetaAlign and, as the bound, an oracle on labelled target "
+    "images; scores each on the source's and the target's test images.",
+}
 
 
-def arguments(description: str, output: str) -> tuple[argparse.Namespace, list[str]]:
-    """The arguments that all demonstrations share, and KEY VALUE pairs behind ``--``."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    # Options may stand before or behind the name of the demonstration, or without it.
+    _add_options(parser, {"output": None, "seed": 0, "jobs": 2})
+    demos = parser.add_subparsers(title="demonstrations", dest="demo", metavar="[NAME]")
+    for name, text in DEMOS.items():
+        demo = demos.add_parser(
+            name, help=text.partition(".")[0], description=text, allow_abbrev=False
+        )
+        _add_options(demo, dict.fromkeys(("output", "seed", "jobs"), argparse.SUPPRESS))
+        add_opts(demo, "config keys to change in every training")
+    parser.set_defaults(demo="detection", opts=[])
+
+
+def _add_options(parser: argparse.ArgumentParser, default: dict) -> None:
+    add = parser.add_argument
+    add(
+        "--output",
+        type=Path,
+        default=default["output"],
+        metavar="FOLDER",
+        help="of runs, table and pictures (default: output/demo, output/demo_classification)",
     )
-    parser.add_argument("--output", type=Path, default=Path(output), metavar="FOLDER")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--jobs", type=int, default=2, help="runs at a time (default: 2)")
-    argv = sys.argv[1:]
-    cut = argv.index("--") if "--" in argv else len(argv)
-    return parser.parse_args(argv[:cut]), argv[cut + 1 :]
+    add("--seed", type=int, default=default["seed"], help="of every training (default: 0)")
+    add("--jobs", type=int, default=default["jobs"], help="runs at a time (default: 2)")
 
 
-def finish(main: Callable[[], None]) -> int:
-    """Run ``main``; the exit code, and one sentence for what went wrong."""
+def run(args: argparse.Namespace) -> int:
     started = time.monotonic()
-    try:
-        main()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted; the same command continues where it stopped", file=sys.stderr)
-        return 130
+    if args.demo == "classification":
+        from .demo_classification import run_demonstration
+    else:
+        from .demo_detection import run_demonstration
+    default = "output/demo" if args.demo == "detection" else f"output/demo_{args.demo}"
+    run_demonstration(
+        output=args.output or Path(default),
+        seed=args.seed,
+        jobs=args.jobs,
+        overrides=args.opts,
+        command_line=args.command_line,
+    )
     print(f"took {time.monotonic() - started:.0f} s")
     return 0
-
-
-class AdaptiveBN:
-    """Scores of the source detector under BatchNorm statistics of target images, no training.
-
-    Evaluated as soon as the detector is there, while others adapt it.
-    """
-
-    def __init__(self, pretraining: Run) -> None:
-        self.pretraining = pretraining
-        self._pool = ThreadPoolExecutor(1)
-        self._scores: Future | None = None
-
-    def start_when_ready(self) -> None:
-        if self._scores is None and read_scores(self.pretraining) is not None:
-            self._scores = self._pool.submit(adaptive_bn_scores, self.pretraining)
-
-    def scores(self) -> dict:
-        self.start_when_ready()
-        return self._scores.result()
-
-
-def adaptive_bn_scores(pretraining: Run) -> dict:
-    """Data set -> scores, by an evaluation in a process of its own."""
-    folder = pretraining.folder / "adaptive_bn"
-    opts = [
-        *pretraining.overrides,
-        "DATASETS.TARGET", "('mini_watercolor_train',)",
-        "TEST.ADAPTIVE_BN", str(ADAPTIVE_BN_BATCHES),
-        "MODEL.WEIGHTS", str(pretraining.weights),
-        "OUTPUT_DIR", str(folder),
-    ]  # fmt: skip
-    command = [*TRAIN_COMMAND, "--config-file", str(pretraining.config), "--eval-only"]
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "log.txt").open("w", encoding="utf-8") as log:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        code = subprocess.run([*command, *opts], stdout=log, stderr=log, env=environment).returncode
-    if code:
-        raise UserError(f"evaluation under target statistics failed; see {folder / 'log.txt'}")
-    return {name: demos.read_voc_results(folder, name) for name in (TARGET, SOURCE)}
-
-
-def main() -> None:
-    args, overrides = arguments(__doc__, "output/demo")
-    print("1/3  data: Mini VOC->Watercolor")
-    ensure_mini_voc2watercolor(workers=args.jobs)
-    demo = demos.Demo(
-        title="Mini VOC→Watercolor, AP50 in percent",
-        configs={
-            "source only": CONFIGS / "source.yaml",
-            "SW-DA": CONFIGS / "swda.yaml",
-            "SW-DA + MetaAlign": CONFIGS / "swda_meta.yaml",
-        },
-        columns={
-            "target, 11-point": (TARGET, "voc/AP50_11pt"),
-            "target, area": (TARGET, "voc/AP50_area"),
-            "source, 11-point": (SOURCE, "voc/AP50_11pt"),
-        },
-        seed=args.seed,
-        output=args.output,
-        pretrain=CONFIGS / "pretrain.yaml",
-        overrides=(*ADAPT_SCHEDULE, *overrides),
-        pretrain_overrides=(*PRETRAIN_SCHEDULE, *overrides),
-    )
-    print("2/3  training: the source detector, then three adaptations of it")
-    first = next(iter(demo.plan().values())).pretrain
-    baseline = AdaptiveBN(first)
-    line = ProgressLine()
-
-    def on_progress(progress: Progress) -> None:
-        line(progress)
-        baseline.start_when_ready()
-
-    try:
-        runs = demos.run_demo(demo, TRAIN_COMMAND, args.jobs, on_progress)
-    finally:
-        line.clear()
-    rows = [
-        demos.row_of("source detector", read_scores(first) or {}, demo),
-        demos.row_of("the same, adaptive BN", baseline.scores(), demo),
-        *demos.rows_of(demo, runs),
-    ]
-    print("3/3  table and pictures")
-    command = shlex.join(["python -m metaalign_det.cli.demo", *sys.argv[1:]])
-    notes = [
-        f"Seed {args.seed}, seven tenths of the configs' steps. The source detector is trained on "
-        "photographs alone; the others go on from it for the same number of steps. One seed of a "
-        "miniature: see docs/results-mini.md for means over seeds at full length."
-    ]
-    table = demos.write_table(demo, rows, notes, command)
-    demos.draw_curves(demo, runs)
-    folders = {"before": first.folder, **{k: r.folder for k, r in runs.items()}}
-    demos.draw_detection_grid(folders, TARGET, args.output / "detections.png")
-    print(f"\n{table}\n")
-    print(f"table       {args.output}/table.md, table.json")
-    print(f"curves      {args.output}/curves.png")
-    print(f"detections  {args.output}/detections.png")
-
-
-if __name__ == "__main__":
-    sys.exit(finish(main))

@@ -1,29 +1,27 @@
-"""Adapt a digit classifier from drawn digits to digits on photographs, in minutes.
-
-python -m metaalign_det.cli.demo_classification           # into output/demo_classification
-python -m metaalign_det.cli.demo_classification --jobs 1 --seed 3
-
-Trains source-only, DANN, DANN with MetaAlign and, as the bound, an oracle on labelled target
-images; scores each on the source's and the target's test images.
-"""
+"""The demonstration of ``metaalign-det demo classification``: digits to digits on photographs."""
 
 from __future__ import annotations
 
-import shlex
-import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 from ..config import CONFIG_ROOT
 from ..miniatures.digits import ensure_mini_digits
 from . import demo_runs as demos
-from .demo import TRAIN_COMMAND, arguments, finish
-from .sweep import ProgressLine
+from .progress import show_progress
+from .sweep import TRAIN_COMMAND
 
 CONFIGS = CONFIG_ROOT / "mini_digits"
 ACCURACY = "classification/accuracy"
 
 
-def main() -> None:
-    args, overrides = arguments(__doc__, "output/demo_classification")
+def run_demonstration(
+    output: Path, seed: int, jobs: int, overrides: Sequence[str], command_line: str
+) -> None:
+    """Train what is missing, then write and print the table and the curves.
+
+    Args and Raises: as in :func:`.demo_detection.run_demonstration`.
+    """
     print("1/3  data: Mini Digits")
     ensure_mini_digits()
     demo = demos.Demo(
@@ -38,25 +36,17 @@ def main() -> None:
             "target test": ("mini_digits_target_test", ACCURACY),
             "source test": ("mini_digits_source_test", ACCURACY),
         },
-        seed=args.seed,
-        output=args.output,
+        seed=seed,
+        output=output,
         overrides=tuple(overrides),
     )
     print("2/3  training: four classifiers")
-    line = ProgressLine()
-    try:
-        runs = demos.run_demo(demo, TRAIN_COMMAND, args.jobs, line)
-    finally:
-        line.clear()
+    with show_progress() as show:
+        runs = demos.run_demo(demo, TRAIN_COMMAND, jobs, show)
     print("3/3  table and curves")
-    command = shlex.join(["python -m metaalign_det.cli.demo_classification", *sys.argv[1:]])
-    notes = [f"Seed {args.seed}. See docs/results-mini.md for means over seeds."]
-    table = demos.write_table(demo, demos.rows_of(demo, runs), notes, command)
+    notes = [f"Seed {seed}. See docs/results-mini.md for means over seeds."]
+    table = demos.write_table(demo, demos.rows_of(demo, runs), notes, command_line)
     demos.draw_curves(demo, runs)
     print(f"\n{table}\n")
-    print(f"table   {args.output}/table.md, table.json")
-    print(f"curves  {args.output}/curves.png")
-
-
-if __name__ == "__main__":
-    sys.exit(finish(main))
+    print(f"table   {output}/table.md, table.json")
+    print(f"curves  {output}/curves.png")

@@ -1,4 +1,7 @@
-"""Keep the warnings that other packages print at import time away from our users."""
+"""Keep the warnings that other packages print at import time away from our users.
+
+Command lines alone do this: importing ``metaalign_det`` changes nothing in a program of others.
+"""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Run all source->target pairs of a benchmark, for several methods and seeds, and print the table.
+"""Run every source->target pair of a benchmark, for several methods and seeds, into one table.
 
-tools/sweep.py --benchmark office_home --seeds 0 1 2 --jobs 2 --output output/sweeps/office_home \\
+metaalign-det sweep --benchmark office_home --seeds 0 1 2 --jobs 2 --output output/office_home \\
     --configs configs/office_home/dann.yaml configs/office_home/dann_meta.yaml
 
-tools/sweep.py --benchmark mini --seeds 0 1 2 --output output/sweeps/mini \\
+metaalign-det sweep --benchmark mini --seeds 0 1 2 --output output/mini \\
     --pretrain-config configs/mini/pretrain.yaml --configs configs/mini/{source,swda}.yaml
 
 The same command again continues where it stopped. KEY VALUE pairs after -- go to every run.
@@ -13,35 +13,31 @@ See docs/sweeps.md.
 from __future__ import annotations
 
 import argparse
-import datetime
 import logging
-import shlex
-import shutil
 import signal
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import UserError
-from ..sweeps.execute import Failure, Progress, Sweep
-from ..sweeps.plan import Pretraining, Variants, plan_runs
-from ..sweeps.runs import Run
 from ..sweeps.suites import BENCHMARKS, get_benchmark
-from ..sweeps.tables import check_validation, choose, report
+from .arguments import add_opts
+from .progress import show_progress
+
+if TYPE_CHECKING:
+    from ..sweeps.execute import Failure
+    from ..sweeps.plan import Variants
+    from ..sweeps.runs import Run
+
+INTERRUPTED = "the same command continues where it stopped"
 
 #: The training program of every run.
-TRAIN_COMMAND = (sys.executable, "-m", "metaalign_det.cli.train")
-_PERIOD_SECONDS = 60  # between progress lines where they do not overwrite each other
-_CLEAR = "\r\033[K"
+TRAIN_COMMAND = (sys.executable, "-m", "metaalign_det.cli", "train")
 
 
-def argument_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--benchmark", required=True, metavar="NAME", help=", ".join(BENCHMARKS))
     add("--configs", required=True, nargs="+", metavar="FILE", help="one a method, one row each")
@@ -76,7 +72,16 @@ def argument_parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--select-seeds", nargs="+", type=int, metavar="SEED", help="default: those of --seeds"
     )
-    return parser
+    add_opts(parser, "after --: config keys to change in every run")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exit code 1 if a run failed."""
+    with _messages(), _sigterm_interrupts():
+        failures = sweep(args, args.command_line, TRAIN_COMMAND)
+    if failures:
+        sys.stderr.write(summarize(failures) + "\n")
+    return 1 if failures else 0
 
 
 def read_variants(given: Sequence[Sequence[str]]) -> dict[str, Variants]:
@@ -94,44 +99,7 @@ def read_variants(given: Sequence[Sequence[str]]) -> dict[str, Variants]:
     return variants
 
 
-class ProgressLine:
-    """One line on a terminal that is overwritten; elsewhere a line when something has changed."""
-
-    def __init__(self) -> None:
-        self._terminal = sys.stderr.isatty()
-        self._last: tuple[float, tuple[int, int] | None] = (0.0, None)
-
-    def __call__(self, progress: Progress) -> None:
-        line = describe(progress)
-        if self._terminal:
-            width = shutil.get_terminal_size().columns - 1
-            print(_CLEAR + line[:width], end="", file=sys.stderr, flush=True)
-            return
-        then, counts = self._last
-        now = time.monotonic()
-        if counts != (progress.done, progress.failed) or now - then >= _PERIOD_SECONDS:
-            self._last = (now, (progress.done, progress.failed))
-            print(line, file=sys.stderr, flush=True)
-
-    def clear(self) -> None:
-        if self._terminal:
-            print(_CLEAR, end="", file=sys.stderr, flush=True)
-
-
-def describe(progress: Progress) -> str:
-    """``3/12 done, ETA 0:12:00; dann A→W seed 0 120/10002``."""
-    parts = [f"{progress.done}/{progress.total} done"]
-    if progress.failed:
-        parts.append(f"{progress.failed} failed")
-    if progress.elsewhere:
-        parts.append(f"{progress.elsewhere} at work elsewhere")
-    if progress.seconds_left is not None:
-        parts.append(f"ETA {datetime.timedelta(seconds=round(progress.seconds_left))}")
-    running = [f"{run} {iteration}/{run.max_iter}" for run, iteration in progress.running]
-    return "; ".join([", ".join(parts), *running])
-
-
-def summarise(failures: Sequence[Failure]) -> str:
+def summarize(failures: Sequence[Failure]) -> str:
     """Failed runs, those of the same reason together."""
     by_reason: dict[str, list[str]] = {}
     for failure in failures:
@@ -146,6 +114,10 @@ def sweep(
     args: argparse.Namespace, command_line: str, train_command: Sequence[str]
 ) -> list[Failure]:
     """What the command line says; returns the runs that failed."""
+    from ..sweeps.execute import Sweep
+    from ..sweeps.plan import Pretraining, plan_runs
+    from ..sweeps.tables import check_validation, choose, report
+
     benchmark = get_benchmark(args.benchmark)
     if args.tasks:
         benchmark = benchmark.restrict(args.tasks)
@@ -178,8 +150,7 @@ def sweep(
     def execute(runs: Sequence[Run]) -> list[Failure]:
         if args.table_only:
             return []
-        line = ProgressLine()
-        try:
+        with show_progress() as show:
             return Sweep(
                 runs,
                 list(train_command),
@@ -187,10 +158,8 @@ def sweep(
                 threads=args.threads,
                 gpus=args.gpus,
                 discard_checkpoints=args.discard_checkpoints,
-                on_progress=line,
+                on_progress=show,
             ).execute()
-        finally:
-            line.clear()
 
     runs, failures, choices = plan(args.seeds), [], []
     if args.select:
@@ -213,45 +182,28 @@ def sweep(
     return failures
 
 
-def _interrupt(signum: int, frame: object) -> None:
-    raise KeyboardInterrupt
-
-
-class _Handler(logging.StreamHandler):
-    """Messages do not end up behind the progress line."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if self.stream.isatty():
-            self.stream.write(_CLEAR)
-        super().emit(record)
-
-
-def main(argv: Sequence[str] | None = None, train_command: Sequence[str] = TRAIN_COMMAND) -> int:
-    """Exit code: 0; 1 if a run failed; 2 for a mistake in the command; 130 if interrupted."""
-    argv = list(sys.argv[1:] if argv is None else argv)
-    cut = argv.index("--") if "--" in argv else len(argv)
-    args = argument_parser().parse_args(argv[:cut])
-    args.opts = argv[cut + 1 :]
+@contextmanager
+def _messages() -> Iterator[None]:
+    """This package's messages on standard error."""
     ours = logging.getLogger("metaalign_det")
-    handler = _Handler(sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
     ours.addHandler(handler)
     ours.setLevel(logging.INFO)
-    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        failures = sweep(args, shlex.join(["tools/sweep.py", *argv]), train_command)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command continues where it stopped", file=sys.stderr)
-        return 130
+        yield
+    finally:
+        ours.removeHandler(handler)
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """End as after Ctrl-C: runs save before the sweep does."""
+
+    def interrupt(signum: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
     finally:
         signal.signal(signal.SIGTERM, before)
-        ours.removeHandler(handler)
-    if failures:
-        print(summarise(failures), file=sys.stderr)
-    return 1 if failures else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

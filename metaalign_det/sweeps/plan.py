@@ -16,7 +16,7 @@ from typing import Any
 
 from detectron2.config import CfgNode
 
-from ..config import load_cfg
+from ..config import load_cfg, merge_opts
 from ..errors import UserError
 from .runs import Run
 from .suites import Benchmark, Task
@@ -178,10 +178,7 @@ def _make_run(
 
 def _merged(config: Path, base: CfgNode, overrides: Sequence[str]) -> CfgNode:
     cfg = base.clone()
-    try:
-        cfg.merge_from_list(list(overrides))
-    except (KeyError, ValueError, AssertionError) as error:
-        raise UserError(f"{config} with {' '.join(overrides)}: {error}") from error
+    merge_opts(cfg, overrides, f"config {config}")
     return cfg
 
 

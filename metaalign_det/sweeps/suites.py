@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-
-from detectron2.config import CfgNode
+from typing import TYPE_CHECKING
 
 from ..errors import UserError
+
+if TYPE_CHECKING:  # names of benchmarks are in a command line's --help, which waits for nothing
+    from detectron2.config import CfgNode
 
 ACCURACY = "classification/accuracy"
 DETECTION_METRICS = ("voc/AP50_11pt", "voc/AP50_area")

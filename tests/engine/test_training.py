@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from metaalign_det.cli.train import main_cli
+from metaalign_det.cli.__main__ import main
 from metaalign_det.data import register_all
 from metaalign_det.engine.trainer import AdaptationTrainer, check_batches
 from metaalign_det.errors import UserError
@@ -267,7 +267,10 @@ def test_train_and_evaluate_from_the_command_line(tmp_path):
     score = recorded["watercolor_test/voc/AP50_11pt"]
     assert (out / "model_final.pth").is_file()
     weights = str(out / "model_final.pth")
-    assert main_cli(["--config-file", CONFIG, "--eval-only", *opts, "MODEL.WEIGHTS", weights]) == 0
+    assert (
+        main(["train", "--config-file", CONFIG, "--eval-only", *opts, "MODEL.WEIGHTS", weights])
+        == 0
+    )
     report = json.loads(next(out.glob("inference/watercolor_test/voc_*.json")).read_text())
     assert score == pytest.approx(report["results"]["AP50_11pt"], nan_ok=True)
 
@@ -308,7 +311,7 @@ def fresh_loggers():
 )
 def test_a_users_mistake_is_one_sentence_without_a_traceback(tmp_path, capsys, args, message):
     opts = ["OUTPUT_DIR", str(tmp_path)] if "nowhere.yaml" not in args else []
-    assert main_cli([*args, *opts]) == 2
+    assert main(["train", *args, *opts]) == 2
     stderr = capsys.readouterr().err
     assert message in stderr
     assert "Traceback" not in stderr

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from metaalign_det.cli.make_mini import main
+from metaalign_det.cli.__main__ import main
 from metaalign_det.errors import UserError
 from metaalign_det.miniatures.contact_sheet import (
     contact_sheet,
@@ -22,7 +22,7 @@ pytest.importorskip("sklearn")
 
 
 def run_tool(*arguments):
-    return main([str(argument) for argument in arguments])
+    return main(["make-data", *map(str, arguments)])
 
 
 def test_boxes_change_the_sheet_only_where_they_are_drawn():

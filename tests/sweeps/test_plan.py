@@ -88,7 +88,7 @@ def test_a_pattern_of_config_files_may_match_their_base(place):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"overrides": ["SOLVER.NONE", "1"]}, "Non-existent key: SOLVER.NONE"),
+        ({"overrides": ["SOLVER.NONE", "1"]}, "there is no key SOLVER.NONE"),
         ({"overrides": ["SEED", "1"]}, "SEED cannot be overridden"),
         ({"overrides": ["SOLVER.REFERENCE_WORLD_SIZE", "2"]}, "REFERENCE_WORLD_SIZE"),
         ({"methods": ("nothing",)}, "there is no config file"),

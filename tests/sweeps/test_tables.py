@@ -7,10 +7,12 @@ import math
 import os
 import signal
 import sys
+from contextlib import nullcontext
 
 import pytest
 
 from metaalign_det.cli import sweep as sweep_command
+from metaalign_det.cli.__main__ import main
 from metaalign_det.errors import UserError
 from metaalign_det.sweeps.runs import collect_scores
 from metaalign_det.sweeps.suites import get_benchmark
@@ -59,13 +61,14 @@ def test_the_choice_looks_at_validation_and_not_at_test(place):
 
 
 @pytest.fixture
-def tool():
+def tool(place, monkeypatch):
+    monkeypatch.setattr(sweep_command, "TRAIN_COMMAND", (sys.executable, str(place / "train.py")))
     return sweep_command
 
 
 def run_tool(tool, place, *args, benchmark="mini_digits", seeds=("0", "1")) -> int:
     fixed = ["--benchmark", benchmark, "--output", str(place / "out"), "--seeds", *seeds]
-    return tool.main([*fixed, *args], train_command=(sys.executable, str(place / "train.py")))
+    return main(["sweep", *fixed, *args])
 
 
 def test_the_tool_prints_and_writes_the_table(tool, place, capsys):
@@ -125,7 +128,7 @@ def test_the_tool_reports_the_test_of_what_it_chose(tool, place, capsys):
         (["--variant", "a", "--variant", "a"], "--variant a is given twice"),
         (["--tasks", "A→W"], "has no task 'A→W'"),
         (["--jobs", "0"], "--jobs 0"),
-        (["--", "SOLVER.BASE_LR"], "odd length"),
+        (["--", "SOLVER.BASE_LR"], "come in pairs"),
     ],
 )
 def test_mistakes_in_the_command_are_one_sentence(tool, place, capsys, args, message):
@@ -140,13 +143,12 @@ def test_sigterm_ends_the_tool_and_its_runs(tool, place, capsys, monkeypatch):
     (run,) = plan(place)
     (place / "hang").touch()
 
-    class Killer(tool.ProgressLine):
-        def __call__(self, progress):
-            if (run.folder / "pid").exists():
-                os.kill(os.getpid(), signal.SIGTERM)
+    def kill(progress):
+        if (run.folder / "pid").exists():
+            os.kill(os.getpid(), signal.SIGTERM)
 
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(tool, "ProgressLine", Killer)
+    monkeypatch.setattr(tool, "show_progress", lambda: nullcontext(kill))
     assert run_tool(tool, place, "--configs", str(place / "dann.yaml"), seeds=["0"]) == 130
     assert "the same command continues" in capsys.readouterr().err
     assert not alive(int((run.folder / "pid").read_text()))

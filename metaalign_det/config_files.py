@@ -1,0 +1,119 @@
+"""Config files: where they are, what they stand on, and which names were meant.
+
+YAML is read as plain data: a file from elsewhere can name no Python object to build.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .errors import UserError
+
+#: The configs of this package: inside it where it is installed, beside it in a clone.
+CONFIG_ROOT = next(
+    (
+        folder
+        for folder in (Path(__file__).parent / "configs", Path(__file__).parents[1] / "configs")
+        if folder.is_dir()
+    ),
+    Path(__file__).parent / "configs",
+)
+
+
+def find_config(name: str | Path, folder: str | Path = "") -> Path:
+    """The file that a command line or a ``_BASE_`` names.
+
+    Args:
+        name: ``mini/swda.yaml``, ``configs/mini/swda.yaml``, or any path; ``~`` is expanded.
+        folder: what a relative name is relative to before this package's configs are; "" = the
+            working directory.
+
+    Raises:
+        UserError: there is no such file; names those that are spelled like it.
+    """
+    path = Path(name).expanduser()
+    within = path.relative_to("configs") if path.parts[:1] == ("configs",) else path
+    for candidate in (Path(folder) / path, CONFIG_ROOT / within):
+        if candidate.is_file():
+            return candidate
+    nearby = (Path(folder) / path).parent
+    known = [str(p.relative_to(CONFIG_ROOT)) for p in CONFIG_ROOT.rglob("*.yaml")]
+    known += [str(path.parent / p.name) for p in nearby.glob("*.yaml")]
+    raise UserError(f"there is no config file {str(name)!r}{did_you_mean(str(within), known)}")
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The contents of a YAML file on top of those of its ``_BASE_``, a file name or several.
+
+    Raises:
+        UserError: not YAML, not a mapping, a base that is missing or leads back to the file.
+    """
+    return _read(path, ())
+
+
+def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+    real = path.resolve()
+    if real in above:
+        raise UserError(f"config {path}: its _BASE_ leads back to itself")
+    try:
+        with path.open(encoding="utf-8") as file:
+            own = yaml.safe_load(file) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        what = " ".join(str(error).split())
+        raise UserError(f"config {path} cannot be read as plain YAML: {what}") from error
+    if not isinstance(own, dict):
+        raise UserError(f"config {path}: a mapping KEY: value is wanted, not {own!r:.60}")
+    bases = own.pop("_BASE_", [])
+    bases = [bases] if isinstance(bases, str) else bases
+    if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
+        raise UserError(f"config {path}: _BASE_ is a file name or several, not {bases!r:.60}")
+    merged: dict[str, Any] = {}
+    for base in bases:
+        try:
+            found = find_config(base, path.parent)
+        except UserError as error:
+            raise UserError(f"config {path}, _BASE_: {error}") from error
+        _merge(merged, _read(found, (*above, real)))
+    _merge(merged, own)
+    return merged
+
+
+def _merge(into: dict[str, Any], new: Mapping[str, Any]) -> None:
+    for key, value in new.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = value
+
+
+def dotted_keys(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every key of nested mappings as ``SOLVER.MAX_ITER``, inner nodes too, with its value."""
+    for key, value in node.items():
+        yield f"{prefix}{key}", value
+        if isinstance(value, Mapping):
+            yield from dotted_keys(value, f"{prefix}{key}.")
+
+
+def did_you_mean(name: str, known: Iterable[str], count: int = 3) -> str:
+    """``"; did you mean 'a' or 'b'?"``, or "" where nothing is spelled like ``name``.
+
+    A name that differs by its folder or node alone (``MAX_ITER`` for ``SOLVER.MAX_ITER``) counts
+    as near.
+    """
+    known = list(dict.fromkeys(known))
+    plain = {k.lower(): k for k in known}
+    near = [plain[k] for k in difflib.get_close_matches(name.lower(), plain, count, cutoff=0.75)]
+    last = _last_part(name)
+    near += [k for k in known if k not in near and _last_part(k) == last]
+    if not near:
+        return ""
+    return f"; did you mean {' or '.join(map(repr, near[:count]))}?"
+
+
+def _last_part(name: str) -> str:
+    return name.replace("/", ".").removesuffix(".yaml").rpartition(".")[2].lower()
