@@ -9,7 +9,7 @@ import pytest
 from detectron2.data import DatasetCatalog
 
 from metaalign_det.data.catalog.builtin_classification import register_builtin_classification
-from metaalign_det.data.formats.class_names import check_held_out, classes_of
+from metaalign_det.data.catalog.classes import check_held_out, classes_of
 from metaalign_det.data.formats.image_list import load_image_folder
 from metaalign_det.errors import UserError
 from metaalign_det.miniatures import digits, store
