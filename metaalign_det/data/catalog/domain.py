@@ -13,7 +13,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ...errors import UserError
 from ..formats.boxes import ImageRecord
-from ..formats.class_names import ClassRule
+from ..formats.class_names import ClassRule, shorten
 from ..formats.paths import resolve, show
 from ..formats.records import labelled_dicts, unlabelled_dicts, warn_once
 
@@ -97,7 +97,8 @@ class Domain(ABC):
     def __call__(self) -> list[dict]:
         """Dataset dicts with their labels, if there are any.
 
-        The class names become the ``thing_classes`` of the metadata, if they were not known.
+        Where it is registered, the class names become the ``thing_classes`` of its metadata, if
+        they were not known.
 
         Raises:
             UserError: data missing or wrong; names the data set, the file and what to do.
@@ -127,7 +128,8 @@ class Domain(ABC):
                 )
             if labels and not self.keep_empty:
                 dicts = self._with_objects(dicts, names or ())
-            if names is not None:
+            # One that is not in the catalog is nobody's to ask about.
+            if names is not None and self.name in DatasetCatalog:
                 self._declare(names)
         except UserError as error:
             raise UserError(f"data set {self.name!r}: {error}") from error
@@ -150,7 +152,7 @@ class Domain(ABC):
     def _with_objects(self, dicts: list[dict], names: Sequence[str]) -> list[dict]:
         kept = [d for d in dicts if d.get("annotations", True)]
         if not kept:
-            raise UserError(f"no image has an object of {', '.join(names)}")
+            raise UserError(f"no image has an object of {shorten(names)}")
         return kept
 
     def _declare(self, names: Sequence[str]) -> None:
@@ -160,8 +162,8 @@ class Domain(ABC):
             metadata.set(thing_classes=list(names))
         elif list(known) != list(names):
             raise UserError(
-                f"its classes were {', '.join(known)} when it was read first, now they are "
-                f"{', '.join(names)}: name them in CLASSES"
+                f"its classes were {shorten(known)} when it was read first, now they are "
+                f"{shorten(names)}: name them in CLASSES"
             )
 
     def _normalise(self) -> None:

@@ -18,6 +18,7 @@ from .paths import show
 OTHERS = "*"
 
 _SHOWN = 12  # class names listed in one message
+_LONG = 40  # characters of each
 
 
 def normalise(name: str) -> str:
@@ -41,7 +42,9 @@ class ClassIndex:
         for i, name in enumerate(self.names):
             first = self._index.setdefault(normalise(name), i)
             if first != i:
-                raise UserError(f"class {self.names[first]!r} is listed twice, again as {name!r}")
+                raise UserError(
+                    f"class {show(self.names[first])} is listed twice, again as {show(name)}"
+                )
 
     def find(self, name: str) -> int | None:
         """Index of a class, or None for a name that is not among them."""
@@ -50,14 +53,15 @@ class ClassIndex:
     def describe(self, unknown: str) -> str:
         """The class list in short, with the most similar name, for messages."""
         close = difflib.get_close_matches(normalise(unknown[:100]), self._index, n=1)
-        hint = f"; did you mean {self.names[self._index[close[0]]]!r}?" if close else ""
+        hint = f"; did you mean {show(self.names[self._index[close[0]]])}?" if close else ""
         return f"the {len(self.names)} classes are {shorten(self.names)}{hint}"
 
 
 def shorten(names: Sequence[str]) -> str:
-    """Names joined by commas, the rest counted where there are many."""
+    """Names joined by commas, the rest counted where there are many; long names are cut."""
     more = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    shown = [n if len(n) <= _LONG else f"{n[:_LONG]}..." for n in names[:_SHOWN]]
+    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
 
 
 @dataclass(frozen=True)
@@ -89,13 +93,13 @@ class ClassRule:
         ignored = {normalise(name) for name in self.ignore}
         for name, becomes in self.class_map:
             if normalise(name) in seen:
-                raise UserError(f"CLASS_MAP names {name!r} twice")
+                raise UserError(f"CLASS_MAP names {show(name)} twice")
             seen.add(normalise(name))
             if normalise(name) in ignored:
-                raise UserError(f"{name!r} is both in CLASS_MAP and in IGNORE: remove one")
+                raise UserError(f"{show(name)} is both in CLASS_MAP and in IGNORE: remove one")
             if index is not None and index.find(becomes) is None:
                 raise UserError(
-                    f"CLASS_MAP makes {name!r} a {becomes!r}, which is not in CLASSES; "
+                    f"CLASS_MAP makes {show(name)} a {show(becomes)}, which is not in CLASSES; "
                     f"{index.describe(becomes)}"
                 )
 

@@ -149,7 +149,7 @@ def _id(entry: Mapping[str, Any], key: str, where: str) -> int:
     # Some exporters write numbers as text.
     if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 19:
         value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool):
+    if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= 2**63:
         raise UserError(f"{where}: {key!r} must be a whole number, not {show(value)}")
     return value
 

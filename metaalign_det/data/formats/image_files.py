@@ -111,9 +111,10 @@ def images_by_stem(folder: Path) -> dict[str, Path]:
     try:
         names = sorted(os.listdir(folder))
     except OSError as error:
-        raise UserError(f"{folder.absolute()}: {error.strerror}; images are expected there") from (
-            error
-        )
+        raise UserError(
+            f"folder {folder.absolute()} does not exist or cannot be listed ({error.strerror}); "
+            f"images are expected there{where_to_look()}"
+        ) from error
     for name in filter(is_image_name, names):
         path = folder / name
         other = found.get(path.stem)

@@ -122,7 +122,10 @@ def open_image(file: str | Path) -> Iterator[tuple[Image.Image, BinaryIO]]:
 
 
 def orientation(image: Image.Image) -> int:
-    """EXIF orientation of an image, 1 to 8; 1 = as stored, also where the EXIF is damaged."""
+    """EXIF orientation of an image, 1 to 8; 1 = as stored, also where the EXIF is damaged.
+
+    A TIFF must be loaded before: Pillow turns it upright then.
+    """
     try:
         value = image.getexif().get(_ORIENTATION, 1)
     except DECODE_ERRORS:  # the pixels may be fine all the same
@@ -136,6 +139,8 @@ def _read_size(file: str) -> tuple[int, int]:
     if file in _known and _known[file][0] == stamp:
         return _known[file][1]
     with open_image(file) as (image, stream):
+        if image.format == "TIFF":
+            image.load()  # Pillow turns it upright itself then, and only then knows its size
         size = image.size
         if orientation(image) >= 5:  # lies on its side
             size = size[::-1]

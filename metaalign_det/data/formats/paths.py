@@ -14,7 +14,7 @@ from ...roots import resolve_root
 MAX_NAME = 255
 
 _REPR = reprlib.Repr()
-_REPR.maxstring = _REPR.maxother = _REPR.maxlong = 80
+_REPR.maxstring = _REPR.maxother = _REPR.maxlong = 120
 
 
 def show(value: object) -> str:
@@ -26,10 +26,12 @@ def resolve(root: str | Path) -> Path:
     """A path of the user's: absolute, or below ``DETECTRON2_DATASETS``; ``~`` is expanded.
 
     Raises:
-        UserError: ``~somebody`` without a home folder, a NUL byte.
+        UserError: ``~somebody`` without a home folder, a NUL byte, a name that is too long.
     """
     if "\0" in str(root):
         raise UserError(f"{show(str(root))} is no path: it holds a NUL byte")
+    if _has_long_name(str(root)):
+        raise UserError(f"{show(str(root))} has a name of more than {MAX_NAME} bytes")
     try:
         return resolve_root(root)
     except RuntimeError as error:
@@ -53,7 +55,7 @@ def inside(root: Path, entry: str, where: str) -> Path:
     text = entry.strip()
     if not text or "\0" in text:
         raise UserError(f"{where}: {show(entry)} is no path")
-    if any(len(os.fsencode(part)) > MAX_NAME for part in text.split("/")):
+    if _has_long_name(text):
         raise UserError(f"{where}: {show(entry)} has a name of more than {MAX_NAME} bytes")
     path = Path(os.path.normpath(root / text))
     if not path.is_relative_to(os.path.normpath(root)):
@@ -63,6 +65,11 @@ def inside(root: Path, entry: str, where: str) -> Path:
             "LIST_ROOT) that holds them all"
         )
     return path
+
+
+def _has_long_name(path: str) -> bool:
+    # Not os.fsencode, which has no bytes for half a character.
+    return any(len(name.encode("utf-8", "replace")) > MAX_NAME for name in path.split("/"))
 
 
 def relative_id(path: Path, root: Path) -> str:

@@ -19,7 +19,7 @@ from ...errors import UserError
 from .boxes import BoxFitter, ImageRecord, LabelledBox
 from .image_files import images_by_stem, walk_images, where_to_look
 from .image_headers import read_image_sizes
-from .paths import inside, relative_id
+from .paths import inside, relative_id, show
 from .records import report_boxes, report_sizes
 from .text_files import read_lines
 from .voc_xml import continuous_corners, read_annotation
@@ -105,7 +105,7 @@ def read_split(root: str | Path, split: str) -> list[str]:
     for n, image_id in lines:
         inside(root / "JPEGImages", image_id, f"{path}, line {n}")
         if image_id in seen:
-            raise UserError(f"{path} lists {image_id!r} twice: remove one of the lines")
+            raise UserError(f"{path} lists {show(image_id)} twice: remove one of the lines")
         seen.add(image_id)
     return [image_id for _, image_id in lines]
 
@@ -149,7 +149,9 @@ def _all(root: Path, with_xml: bool) -> list[tuple[str, Path, Path]]:
         )
     twice, times = Counter(image_id for image_id, _, _ in kept).most_common(1)[0]
     if times > 1:
-        raise UserError(f"{images}: {times} images are called {twice!r}, with different suffixes")
+        raise UserError(
+            f"{images}: {times} images are called {show(twice)}, with different suffixes"
+        )
     return kept
 
 

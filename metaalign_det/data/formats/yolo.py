@@ -125,17 +125,21 @@ def label_file(image: Path, root: Path) -> Path:
 def _find_images(content: dict[str, Any], data_yaml: Path, root: Path, split: str) -> list[Path]:
     if split not in content:
         there = ", ".join(k for k in _KEYS if k in content) or "none"
-        raise UserError(f"{data_yaml} has no split {split!r}; it has: {there}")
+        raise UserError(f"{data_yaml} has no split {show(split)}; it has: {there}")
     places = content[split]
     places = [places] if isinstance(places, str) else places
     if not isinstance(places, list) or not all(isinstance(p, str) for p in places) or not places:
-        raise UserError(f"{data_yaml}: {split!r} must be a folder or a list, not {show(places)}")
+        raise UserError(
+            f"{data_yaml}: {show(split)} must be a folder or a list, not {show(places)}"
+        )
     base = _base(content, data_yaml, root)
     images = [image for place in places for image in _images_of(place, base, data_yaml, root)]
     if len(set(images)) < len(images):
-        raise UserError(f"{data_yaml}: {split!r} lists an image twice: {_first_repeated(images)}")
+        raise UserError(
+            f"{data_yaml}: {show(split)} lists an image twice: {_first_repeated(images)}"
+        )
     if not images:
-        raise UserError(f"{data_yaml}: no image in {split!r}: {', '.join(map(show, places))}")
+        raise UserError(f"{data_yaml}: no image in {show(split)}: {', '.join(map(show, places))}")
     return images
 
 

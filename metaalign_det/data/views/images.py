@@ -52,6 +52,7 @@ def read_image(path: str | Path, format: str = "BGR") -> np.ndarray:
     if format not in IMAGE_FORMATS:
         raise UserError(f"INPUT.FORMAT must be {', '.join(IMAGE_FORMATS)}, not {format!r}")
     with open_image(path) as (image, _):
+        image.load()
         upright = _UPRIGHT.get(orientation(image))
         image = _eight_bits(image)
         if upright is not None:
