@@ -126,20 +126,17 @@ def _find_images(content: dict[str, Any], data_yaml: Path, root: Path, split: st
     if split not in content:
         there = ", ".join(k for k in _KEYS if k in content) or "none"
         raise UserError(f"{data_yaml} has no split {show(split)}; it has: {there}")
+    where = f"{data_yaml}: {show(split)}"
     places = content[split]
     places = [places] if isinstance(places, str) else places
     if not isinstance(places, list) or not all(isinstance(p, str) for p in places) or not places:
-        raise UserError(
-            f"{data_yaml}: {show(split)} must be a folder or a list, not {show(places)}"
-        )
+        raise UserError(f"{where} must be a folder or a list, not {show(places)}")
     base = _base(content, data_yaml, root)
     images = [image for place in places for image in _images_of(place, base, data_yaml, root)]
     if len(set(images)) < len(images):
-        raise UserError(
-            f"{data_yaml}: {show(split)} lists an image twice: {_first_repeated(images)}"
-        )
+        raise UserError(f"{where} lists an image twice: {_first_repeated(images)}")
     if not images:
-        raise UserError(f"{data_yaml}: no image in {show(split)}: {', '.join(map(show, places))}")
+        raise UserError(f"{where}: no image in {', '.join(map(show, places))}")
     return images
 
 
