@@ -12,7 +12,7 @@ PYTEST_ARGS ?=
 VENV_PYTHON := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-classification test lint clean distclean
+.PHONY: help setup demo demo-classification test fuzz lint clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 22
@@ -35,6 +35,11 @@ test: export MKL_NUM_THREADS = 1
 test: export OPENBLAS_NUM_THREADS = 1
 test: setup ## all tests
 	@"$(VENV_PYTHON)" -m pytest -q -n 2 --timeout 300 $(PYTEST_ARGS) tests
+
+fuzz: export HYPOTHESIS_PROFILE = fuzz
+fuzz: export OMP_NUM_THREADS = 1
+fuzz: setup ## the readers of data against 10,000 damaged inputs each, in minutes
+	@"$(VENV_PYTHON)" -m pytest -q -n 2 $(PYTEST_ARGS) tests/fuzz
 
 lint: setup ## ruff: rules and formatting
 	@"$(VENV_PYTHON)" -m ruff check .

@@ -92,6 +92,7 @@ setup(
             "pytest>=8",
             "pytest-xdist>=3",
             "pytest-timeout>=2.3",
+            "hypothesis>=6.100",
             "ruff",
         ],
     },

@@ -99,6 +99,7 @@ def add_metaalign_config(cfg: CN) -> None:
         cfg: usually ``detectron2.config.get_cfg()``.
     """
     _add_data(cfg)
+    _add_class_list(cfg)
     _add_backbones(cfg)
     _add_detection_alignment(cfg)
     _add_classification(cfg)
@@ -114,11 +115,11 @@ def _add_data(cfg: CN) -> None:
     # Source domain of each name in DATASETS.TRAIN, an integer from 0. () = they are one domain.
     # (0, 0, 1): the first two data sets are one source domain, the third is another.
     cfg.DATASETS.TRAIN_DOMAINS = ()
-    # Data sets of yours to register before training, a list of mappings with the keys
-    # NAME, FORMAT (voc | folder | image_list), ROOT, for voc SPLIT, for image_list LIST_FILE;
-    # optionally CLASSES (list, default: read from the data), EXPECTED (number of images) and the
-    # other arguments of the format's register function in capitals (LABELLED). More in
-    # datasets/README.md.
+    # Data sets of yours to register before training, a list of mappings with the keys NAME, FORMAT
+    # (voc | coco | yolo | images | folder | image_list | cityscapes | kitti), ROOT, and the other
+    # arguments of the format's register function in capitals: SPLIT, JSON_FILE, LIST_FILE; for
+    # all with labels CLASSES (list), CLASS_MAP ({name: class}), IGNORE (list, or ["*"]),
+    # EXPECTED (number of images). datasets/README.md has an example of each.
     cfg.DATASETS.REGISTER = []
     # Classification: draw every class of the labelled source equally often.
     cfg.DATALOADER.BALANCED_SOURCE = False
@@ -172,6 +173,12 @@ def _add_strong_views(cfg: CN) -> None:
     cfg.INPUT.STRONG.MASK_BLOCK = 32
     # in images of these domains.
     cfg.INPUT.STRONG.MASK_DOMAINS = ("target",)
+
+
+def _add_class_list(cfg: CN) -> None:
+    # Classes of a run in the order of the model's outputs: None (all data sets must have the same,
+    # in any order), "intersection" (those that all have), or a list; others' objects are dropped.
+    cfg.DATASETS.CLASSES = None
 
 
 def _add_backbones(cfg: CN) -> None:

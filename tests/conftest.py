@@ -30,4 +30,4 @@ def catalog():
     yield DatasetCatalog
     for name in set(DatasetCatalog.list()) - before:
         DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
+        MetadataCatalog.pop(name, None)

@@ -10,7 +10,6 @@ from contextlib import contextmanager, nullcontext
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
 from detectron2.engine import DefaultTrainer
 from detectron2.engine.train_loop import TrainerBase
 from detectron2.evaluation import DatasetEvaluator
@@ -23,8 +22,7 @@ from ..coordination import DoubleBackwardError, NonFiniteLossError, UnreachedPar
 from ..data.catalog.domains import source_domains
 from ..data.loader.build import build_adaptation_train_loader, build_test_loader
 from ..errors import UserError
-from ..evaluation.classification import ClassificationEvaluator
-from ..evaluation.voc import VOCDomainEvaluator
+from ..evaluation.build import build_evaluator
 from .checkpoint import load_weights, resume_weights
 from .coordination import CoordinationHook
 from .interrupt import SaveOnInterrupt
@@ -157,18 +155,7 @@ class AdaptationTrainer(DefaultTrainer):
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
-        kind = MetadataCatalog.get(dataset_name).get("evaluator_type", None)
-        folder = f"{cfg.OUTPUT_DIR}/inference/{dataset_name}"
-        if kind == "voc_domain":
-            trained_on = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]) if cfg.DATASETS.TRAIN else None
-            return VOCDomainEvaluator(
-                dataset_name,
-                output_dir=folder,
-                model_class_names=None if trained_on is None else trained_on.thing_classes,
-            )
-        if kind == "classification":
-            return ClassificationEvaluator(dataset_name, output_dir=folder)
-        raise UserError(f"DATASETS.TEST: no evaluator for {dataset_name!r} (type {kind!r})")
+        return build_evaluator(cfg, dataset_name)
 
     @classmethod
     def test(cls, cfg: CfgNode, model, evaluators=None) -> dict:

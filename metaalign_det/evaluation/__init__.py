@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from ..adaptation.adaptive_bn import adapt_batchnorm, adapted_batchnorm
+from .build import build_evaluator
 from .classification import ClassificationEvaluator
-from .voc import VOCDomainEvaluator
+from .detection import DetectionEvaluator
 
 __all__ = [
     "ClassificationEvaluator",
-    "VOCDomainEvaluator",
+    "DetectionEvaluator",
     "adapt_batchnorm",
     "adapted_batchnorm",
+    "build_evaluator",
 ]

@@ -17,7 +17,7 @@ from torch import nn
 
 from metaalign_det.evaluation import (
     ClassificationEvaluator,
-    VOCDomainEvaluator,
+    DetectionEvaluator,
     adapt_batchnorm,
 )
 
@@ -60,7 +60,7 @@ def _work(folder):
     rank = comm.get_rank()
     results = {}
     for evaluator, model in (
-        (VOCDomainEvaluator("sharded"), _detect),
+        (DetectionEvaluator("sharded", dicts=RECORDS), _detect),
         (ClassificationEvaluator("sharded"), _classify),
     ):
         # The second process repeats an image of the first, as padded samplers do.

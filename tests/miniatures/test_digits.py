@@ -9,8 +9,9 @@ import pytest
 from detectron2.data import DatasetCatalog
 
 from metaalign_det.data.catalog.builtin_classification import register_builtin_classification
-from metaalign_det.data.formats.class_names import check_held_out, classes_of
-from metaalign_det.data.formats.image_list import load_image_folder
+from metaalign_det.data.catalog.classes import check_held_out, classes_of
+from metaalign_det.data.formats.class_names import ClassRule
+from metaalign_det.data.formats.image_list import read_folder
 from metaalign_det.errors import UserError
 from metaalign_det.miniatures import digits, store
 from metaalign_det.miniatures.digits import draw_image, ensure_mini_digits
@@ -31,7 +32,8 @@ def generated(tmp_path_factory):
 
 def test_layout_is_a_folder_per_class_in_every_split(generated):
     for split in digits.SIZES:
-        dicts = load_image_folder(generated / split, digits.CLASSES, expected=20)
+        _, dicts = read_folder(generated / split, ClassRule(digits.CLASSES))
+        assert len(dicts) == 20
         assert [d["label"] for d in dicts] == [i // 2 for i in range(20)]
 
 

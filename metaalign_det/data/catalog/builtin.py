@@ -12,7 +12,8 @@ from ...miniatures.splits import mini_splits
 from ...roots import datasets_root
 from ..formats.voc import VOC_CLASSES, WATERCOLOR_CLASSES
 from .builtin_classification import register_builtin_classification
-from .register import register_voc_domain
+from .builtin_driving import register_builtin_driving
+from .detection import register_voc_domain
 
 #: name -> (root, split, classes, images), the images as counted by the publishers.
 VOC_SETS: dict[str, tuple[str, str, tuple[str, ...], int | None]] = {
@@ -28,12 +29,7 @@ VOC_SETS: dict[str, tuple[str, str, tuple[str, ...], int | None]] = {
     "comic_test": ("comic", "test", WATERCOLOR_CLASSES, 1000),
     "clipart_train": ("clipart", "train", VOC_CLASSES, 500),
     "clipart_test": ("clipart", "test", VOC_CLASSES, 500),
-    # The list that Sim10k itself comes with.
-    "sim10k_train": ("sim10k", "trainval10k", ("car",), 10000),
 }
-
-# Classes that the annotations have and the names above leave out.
-_IGNORED = {"voc6": VOC_CLASSES, "sim10k": ("motorbike", "person")}
 
 
 def register_builtin() -> None:
@@ -44,7 +40,7 @@ def register_builtin() -> None:
             root,
             split,
             classes,
-            ignore_classes=_IGNORED.get(name.partition("_")[0], ()),
+            ignore=VOC_CLASSES if name.startswith("voc6") else (),
             # Training on six of the twenty classes uses the images that show one of them; the
             # score of a test set counts false alarms on the others as well.
             keep_empty=not (name.startswith("voc6") and split == "trainval"),
@@ -52,6 +48,7 @@ def register_builtin() -> None:
         )
     for name, (root, split) in mini_splits("").items():
         register_voc_domain(name, root, split, MINI_CLASSES, prepare=_generate_mini)
+    register_builtin_driving()
     register_builtin_classification()
 
 

@@ -13,7 +13,7 @@ from ...errors import UserError
 from ...miniatures import digits
 from ...roots import datasets_root
 from ..formats.image_files import find_below, read_list, where_to_look
-from ..formats.image_list import register_image_folder, register_image_list
+from .classification import register_image_folder, register_image_list
 
 # fmt: off
 OFFICE31_CLASSES: tuple[str, ...] = (

@@ -10,14 +10,13 @@ from detectron2.data import MetadataCatalog
 from tabulate import tabulate
 
 from ...errors import UserError
+from ..catalog.classes import check_held_out, check_number, declared_classes, run_classes
 from ..catalog.domains import (
-    class_names,
     domain_kind,
     load_labelled,
     load_unlabelled,
     source_domains,
 )
-from ..formats.class_names import check_classes, check_held_out
 from ..loader.build import batch_sizes
 
 logger = logging.getLogger(__name__)
@@ -79,10 +78,12 @@ def check_data(cfg: CfgNode, *, train: bool = True, test: bool = True) -> list[D
     if test:
         rows += [_summary("test", name, load_labelled(name)) for name in cfg.DATASETS.TEST]
         _check_generalisation(cfg)
-    if kind == "classification":
-        check_classes([row.name for row in rows], cfg.MODEL.CLASSIFIER.NUM_CLASSES)
-    else:
-        _check_classes(rows, cfg.MODEL.ROI_HEADS.NUM_CLASSES)
+    classes = run_classes(cfg)
+    if classes is None and kind == "classification":
+        raise UserError(f"none of {', '.join(r.name for r in rows)} has class names: give CLASSES")
+    if classes is not None:
+        head = "CLASSIFIER" if kind == "classification" else "ROI_HEADS"
+        check_number(classes, f"MODEL.{head}.NUM_CLASSES", cfg.MODEL[head].NUM_CLASSES)
     table = [
         (r.role, r.name, r.images, "" if r.objects is None else r.objects, len(r.classes or ()))
         for r in rows
@@ -105,7 +106,7 @@ def _summary(role: str, name: str, dicts: list[dict]) -> DomainSummary:
     objects = None
     if "annotations" in dicts[0]:
         objects = sum(len(d["annotations"]) for d in dicts)
-    return DomainSummary(role, name, len(dicts), objects, class_names(name))
+    return DomainSummary(role, name, len(dicts), objects, declared_classes(name))
 
 
 def _check_disjoint(cfg: CfgNode, files: dict[str, set[str]]) -> None:
@@ -129,31 +130,3 @@ def _check_generalisation(cfg: CfgNode) -> None:
 
 def _domain(name: str) -> str:
     return MetadataCatalog.get(name).get("domain", None) or name
-
-
-def _check_classes(rows: list[DomainSummary], num_classes: int) -> None:
-    """All class lists must be equal, names and order; the numbers mean nothing otherwise."""
-    declared = [row for row in rows if row.classes is not None]
-    for row in declared[1:]:
-        first = declared[0]
-        if row.classes == first.classes:
-            continue
-        missing = sorted(set(first.classes) - set(row.classes))
-        extra = sorted(set(row.classes) - set(first.classes))
-        parts = []
-        if missing:
-            parts.append(f"{row.name!r} lacks {', '.join(missing)}")
-        if extra:
-            parts.append(f"{first.name!r} lacks {', '.join(extra)}")
-        if not parts:
-            parts.append(f"the order differs: {list(first.classes)} and {list(row.classes)}")
-        raise UserError(
-            f"{first.role} {first.name!r} and {row.role} {row.name!r} have different classes: "
-            f"{'; '.join(parts)}. Register both with the same list"
-        )
-    if declared and len(declared[0].classes) != num_classes:
-        count = len(declared[0].classes)
-        raise UserError(
-            f"MODEL.ROI_HEADS.NUM_CLASSES = {num_classes}, but the data have {count} classes "
-            f"({', '.join(declared[0].classes)}): set it to {count}"
-        )

@@ -1,16 +1,24 @@
-"""Class and domain names as the identity of classes and domains, however they are spelled."""
+"""Class names as the identity of classes, however they are spelled, numbered or grouped.
+
+The one home of the rule about class lists: which names in the data become which classes, and what
+happens to the others. :mod:`..catalog.classes` applies it across the data sets of a run.
+"""
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
-
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from ...errors import UserError
+from .paths import show
+
+#: In ``ignore``: every name that is not in ``classes``.
+OTHERS = "*"
 
 _SHOWN = 12  # class names listed in one message
+_LONG = 40  # characters of each
 
 
 def normalise(name: str) -> str:
@@ -34,7 +42,9 @@ class ClassIndex:
         for i, name in enumerate(self.names):
             first = self._index.setdefault(normalise(name), i)
             if first != i:
-                raise UserError(f"class {self.names[first]!r} is listed twice, again as {name!r}")
+                raise UserError(
+                    f"class {show(self.names[first])} is listed twice, again as {show(name)}"
+                )
 
     def find(self, name: str) -> int | None:
         """Index of a class, or None for a name that is not among them."""
@@ -42,100 +52,105 @@ class ClassIndex:
 
     def describe(self, unknown: str) -> str:
         """The class list in short, with the most similar name, for messages."""
-        close = difflib.get_close_matches(normalise(unknown), self._index, n=1)
-        hint = f"; did you mean {self.names[self._index[close[0]]]!r}?" if close else ""
+        close = difflib.get_close_matches(normalise(unknown[:100]), self._index, n=1)
+        hint = f"; did you mean {show(self.names[self._index[close[0]]])}?" if close else ""
         return f"the {len(self.names)} classes are {shorten(self.names)}{hint}"
 
 
 def shorten(names: Sequence[str]) -> str:
-    """Names joined by commas, the rest counted where there are many."""
+    """Names joined by commas, the rest counted where there are many; long names are cut."""
     more = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    shown = [n if len(n) <= _LONG else f"{n[:_LONG]}..." for n in names[:_SHOWN]]
+    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
 
 
-def classes_of(dataset: str) -> tuple[str, ...] | None:
-    """Class names of a registered data set; read from the data where it was registered without.
-
-    Args:
-        dataset: its name in Detectron2's catalogs.
-
-    Returns:
-        tuple[str, ...]: or None for unlabelled data that declare none.
-    """
-    if MetadataCatalog.get(dataset).get("thing_classes") is None:
-        DatasetCatalog.get(dataset)  # reading it sets them
-    names = MetadataCatalog.get(dataset).get("thing_classes")
-    return None if names is None else tuple(names)
-
-
-def check_classes(datasets: Sequence[str], num_classes: int) -> tuple[str, ...]:
-    """Check that all data sets of a run have the classes of the model, in the same order.
+@dataclass(frozen=True)
+class ClassRule:
+    """Which names in the data become which classes: the same three settings for every format.
 
     Args:
-        datasets: names of all data sets of the run: sources, targets and tests. Unlabelled ones
-            without class names cannot be checked and are passed over.
-        num_classes: ``MODEL.CLASSIFIER.NUM_CLASSES``.
+        classes: names in the order of their numbers; None = all that the data have.
+        class_map: pairs (name in the data, class it becomes): renames and merges.
+        ignore: names in the data whose objects are dropped, unless they are in ``classes``;
+            ``"*"`` drops whatever is not in ``classes``. Anything else is an error, since a
+            misspelt class would quietly be lost.
 
-    Returns:
-        tuple[str, ...]: the class names.
+    All names are compared as :func:`normalise` spells them.
 
     Raises:
-        UserError: the number of classes is another one, or a class is missing in one of the data
-            sets, or their orders differ.
+        UserError: settings that contradict each other.
     """
-    declared = {name: names for name in datasets if (names := classes_of(name)) is not None}
-    if not declared:
-        raise UserError(f"none of {', '.join(datasets)} has class names: give CLASSES")
-    first, *others = declared
-    names = declared[first]
-    keys = [normalise(n) for n in names]
-    for other in others:
-        theirs = declared[other]
-        their_keys = [normalise(n) for n in theirs]
-        if keys == their_keys:
-            continue
-        only_first = [n for n, key in zip(names, keys) if key not in their_keys]
-        only_other = [n for n, key in zip(theirs, their_keys) if key not in keys]
-        if not only_first and not only_other:
-            raise UserError(
-                f"{first} and {other} list the same classes in different orders: register both "
-                "with the same CLASSES"
-            )
-        differences = [
-            f"{shorten(only)} only in {dataset}"
-            for only, dataset in ((only_first, first), (only_other, other))
-            if only
-        ]
-        raise UserError(f"{first} and {other} differ in their classes: {'; '.join(differences)}")
-    if len(names) != num_classes:
-        raise UserError(
-            f"{first} has {len(names)} classes ({shorten(names)}), but "
-            f"MODEL.CLASSIFIER.NUM_CLASSES is {num_classes}: set it to {len(names)}"
-        )
-    return names
+
+    classes: tuple[str, ...] | None = None
+    class_map: tuple[tuple[str, str], ...] = ()
+    ignore: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        index = None if self.classes is None else ClassIndex(self.classes)
+        if index is None and OTHERS in self.ignore:
+            raise UserError("IGNORE '*' drops what is not in CLASSES: name the classes there")
+        seen: set[str] = set()
+        ignored = {normalise(name) for name in self.ignore}
+        for name, becomes in self.class_map:
+            if normalise(name) in seen:
+                raise UserError(f"CLASS_MAP names {show(name)} twice")
+            seen.add(normalise(name))
+            if normalise(name) in ignored:
+                raise UserError(f"{show(name)} is both in CLASS_MAP and in IGNORE: remove one")
+            if index is not None and index.find(becomes) is None:
+                raise UserError(
+                    f"CLASS_MAP makes {show(name)} a {show(becomes)}, which is not in CLASSES; "
+                    f"{index.describe(becomes)}"
+                )
+
+    def number(
+        self, first_use: Mapping[str, str], declared: Sequence[str] | None = None
+    ) -> tuple[ClassIndex, dict[str, int | None]]:
+        """The classes of a data set, and the number of each name in it.
+
+        Args:
+            first_use: every name that objects have, with what names its first use in a message.
+            declared: names that the data list themselves, in their order; None = they list none,
+                and classes that are not given are the names of objects, sorted.
+
+        Returns:
+            the classes, and a dict from name in the data to class number; None = dropped.
+
+        Raises:
+            UserError: a name that is neither a class nor ignored; no class at all.
+        """
+        mapped = {normalise(name): becomes for name, becomes in self.class_map}
+        ignored = {normalise(name) for name in self.ignore}
+
+        def translate(names: Iterable[str]) -> list[str]:
+            kept = {}
+            for name in names:
+                becomes = mapped.get(normalise(name), name)
+                if normalise(name) not in ignored:
+                    kept.setdefault(normalise(becomes), becomes)
+            return list(kept.values())
+
+        if self.classes is not None:
+            index = ClassIndex(self.classes)
+        elif declared is not None:
+            index = ClassIndex(translate(declared))
+        else:
+            index = ClassIndex(sorted(translate(sorted(first_use)), key=str.casefold))
+        if not index.names:
+            raise UserError("no object in any image, and no class is named: give CLASSES")
+        numbers: dict[str, int | None] = {}
+        for name, where in first_use.items():
+            number = index.find(mapped.get(normalise(name), name))
+            if number is None and normalise(name) not in ignored and OTHERS not in self.ignore:
+                raise UserError(
+                    f"{where}: class {show(name)} is not among them; {index.describe(name)}. "
+                    "Correct the file, add it to CLASSES, rename it in CLASS_MAP, or name it in "
+                    "IGNORE to drop its objects ('*' drops all others)"
+                )
+            numbers[name] = number
+        return index, numbers
 
 
-def check_held_out(sources: Sequence[str], targets: Sequence[str]) -> None:
-    """Check that no target domain is among the sources, under whatever split.
-
-    In domain generalisation (PACS) the target is what is tested on. A domain that was trained on
-    with labels says nothing about the unseen one.
-
-    Args:
-        sources: names of the labelled training data.
-        targets: names of the target data: unlabelled in training, or only tested on.
-
-    Raises:
-        UserError: names the target and the source it coincides with.
-    """
-    by_domain = {_domain(s): s for s in sources}
-    for target in targets:
-        if _domain(target) in by_domain:
-            raise UserError(
-                f"the target {target} is among the sources, as {by_domain[_domain(target)]}: take "
-                "it out of DATASETS.TRAIN, or choose another target"
-            )
-
-
-def _domain(dataset: str) -> str:
-    return MetadataCatalog.get(dataset).get("domain") or dataset
+def same_classes(first: Sequence[str], second: Sequence[str]) -> bool:
+    """Whether two lists hold the same classes, in whatever order and spelling."""
+    return sorted(map(normalise, first)) == sorted(map(normalise, second))

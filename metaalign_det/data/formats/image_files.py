@@ -1,16 +1,126 @@
-"""Finding the files of classification data on disk, and saying clearly when they are not there."""
+"""Finding image files on disk, and saying clearly when they are not there."""
 
 from __future__ import annotations
 
+import fnmatch
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ...errors import UserError
 from ...roots import datasets_root
 from .class_names import normalise
+from .paths import inside, relative_id
+from .text_files import read_lines
 
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff"}
+#: Suffixes of image files, in any case, in order of preference where two files share a stem.
+SUFFIXES = (
+    ".jpg", ".jpeg", ".png", ".bmp", ".webp", ".jfif", ".tif", ".tiff", ".ppm", ".pgm", ".gif"
+)  # fmt: skip
+
+_RANK = {suffix: n for n, suffix in enumerate(SUFFIXES)}
+_MAGIC = re.compile(r"[*?\[]")
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file name ends like an image and is not hidden (``._photo.jpg`` of a Mac is)."""
+    return os.path.splitext(name)[1].lower() in _RANK and not name.startswith(".")
+
+
+def walk_images(folder: Path) -> list[Path]:
+    """All images in a folder and below, sorted by path.
+
+    Hidden folders and files are passed over. Links are followed; a folder that can be reached in
+    several ways, or within itself, is entered once.
+
+    Raises:
+        UserError: ``folder`` is no folder, or one below it cannot be listed.
+    """
+    if not os.path.isdir(folder):
+        raise UserError(f"folder {folder} does not exist{where_to_look()}")
+    found: list[Path] = []
+    seen: set[tuple[int, int]] = set()
+
+    def refuse(error: OSError) -> None:
+        raise UserError(f"folder {error.filename} cannot be listed: {error.strerror}") from error
+
+    for path, folders, files in os.walk(folder, followlinks=True, onerror=refuse):
+        status = os.stat(path)
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        # In place and sorted: which way into a folder counts must not depend on the disk.
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and f != "__MACOSX")
+        found += [Path(path, file) for file in files if is_image_name(file)]
+    return sorted(found, key=lambda p: p.parts)
+
+
+def glob_images(pattern: str) -> tuple[Path, list[Path]]:
+    """Images that a glob matches, and the folder before its first wildcard.
+
+    ``*``, ``?`` and ``[...]`` match within a name, ``**`` any number of folders, all without
+    regard to case. A pattern that matches a folder takes all images below it.
+
+    Raises:
+        UserError: the folder before the first wildcard does not exist.
+    """
+    parts = Path(pattern).parts
+    fixed = next((i for i, part in enumerate(parts) if _MAGIC.search(part)), len(parts))
+    base = Path(*parts[:fixed])
+    wanted = parts[fixed:]
+    return base, [p for p in walk_images(base) if _matches(p.relative_to(base).parts, wanted)]
+
+
+def is_glob(text: str) -> bool:
+    """Whether a path holds a wildcard (and is not the name of something that exists)."""
+    return bool(_MAGIC.search(text)) and not os.path.exists(text)
+
+
+def _matches(parts: Sequence[str], wanted: Sequence[str]) -> bool:
+    """Whether the path, or a folder that it is in, matches."""
+    reached = {0}  # numbers of pattern parts that the path so far has used up
+    for part in parts:
+        following = set()
+        for n in _skip(reached, wanted):
+            if n == len(wanted):
+                continue
+            if wanted[n] == "**":
+                following.add(n)
+            elif fnmatch.fnmatchcase(part.lower(), wanted[n].lower()):
+                following.add(n + 1)
+        reached = following
+        if len(wanted) in reached:
+            return True
+    return len(wanted) in _skip(reached, wanted)
+
+
+def _skip(reached: set[int], wanted: Sequence[str]) -> set[int]:
+    """``**`` may match no folder at all."""
+    reached = set(reached)
+    for n in range(len(wanted)):
+        if n in reached and wanted[n] == "**":
+            reached.add(n + 1)
+    return reached
+
+
+def images_by_stem(folder: Path) -> dict[str, Path]:
+    """Images directly in a folder by name without suffix; one listing instead of many look-ups."""
+    found: dict[str, Path] = {}
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        raise UserError(
+            f"folder {folder.absolute()} does not exist or cannot be listed ({error.strerror}); "
+            f"images are expected there{where_to_look()}"
+        ) from error
+    for name in filter(is_image_name, names):
+        path = folder / name
+        other = found.get(path.stem)
+        if other is None or _RANK[path.suffix.lower()] < _RANK[other.suffix.lower()]:
+            found[path.stem] = path
+    return found
 
 
 def class_folders(root: Path) -> list[str]:
@@ -27,36 +137,29 @@ def class_folders(root: Path) -> list[str]:
 
 def images_below(root: Path, folder: str) -> list[str]:
     """Paths, from ``root`` on, of all images in a folder of it, sorted."""
-    return sorted(
-        (Path(path) / file).relative_to(root).as_posix()
-        for path, _, files in os.walk(root / folder)
-        for file in files
-        if os.path.splitext(file)[1].lower() in _SUFFIXES and not file.startswith(".")
-    )
+    return sorted(relative_id(path, root) for path in walk_images(root / folder))
 
 
 def read_list(list_file: Path) -> Iterator[tuple[int, str, int | None]]:
     """Line (from 1), path and number of every entry of an image list; paths may hold spaces.
 
     Raises:
-        UserError: there is no such file.
+        UserError: there is no such file, or it is no text.
     """
-    if not list_file.is_file():
-        raise UserError(f"image list {list_file.absolute()} does not exist.{where_to_look()}")
-    with open(list_file, encoding="utf-8") as lines:
-        for line, text in enumerate(map(str.strip, lines), start=1):
-            if not text or text.startswith("#"):
-                continue
-            *path, number = text.rsplit(maxsplit=1)
-            if path and number.isdecimal():
-                yield line, path[0], int(number)
-            else:
-                yield line, text, None
+    for line, text in read_lines(list_file, "image list", where_to_look()):
+        if text.startswith("#"):
+            continue
+        *path, number = text.rsplit(maxsplit=1)
+        # Longer numbers are names: no list has a billion classes.
+        if path and number.isascii() and number.isdecimal() and len(number) < 10:
+            yield line, path[0], int(number)
+        else:
+            yield line, text, None
 
 
 def require_folder(root: Path) -> None:
     """Raise a UserError that shows the expected tree where ``root`` is no folder."""
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise UserError(
             f"{root.absolute()} does not exist. Expected:\n"
             f"    {root.absolute()}/\n"
@@ -69,7 +172,8 @@ def where_to_look() -> str:
     return (
         f"\nThe root of all data sets, DETECTRON2_DATASETS, is {datasets_root().absolute()}; "
         "datasets/README.md says where the public sets come from. Without any data, the "
-        "miniature works at once: --config-file configs/mini_digits/dann.yaml"
+        "miniatures work at once: --config-file configs/mini/swda_meta.yaml (detection) or "
+        "configs/mini_digits/dann.yaml (classification)"
     )
 
 
@@ -80,7 +184,13 @@ class PathFinder:
         self._root = root
         self._folders: dict[str, str] = {}
 
-    def __call__(self, path: str) -> str | None:
+    def __call__(self, path: str, where: str) -> str | None:
+        """The file, or None where there is none.
+
+        Raises:
+            UserError: the path leaves the root; ``where`` names it.
+        """
+        inside(self._root, path, where)
         folder, _, file = path.rpartition("/")
         if folder not in self._folders:
             self._folders[folder] = str(find_below(self._root, folder) or self._root / folder)
@@ -90,10 +200,10 @@ class PathFinder:
 
 def find_below(root: Path, folder: str) -> Path | None:
     """The folder below ``root`` that a relative path names, in any spelling, or None."""
-    if (root / folder).is_dir():
+    if os.path.isdir(root / folder):
         return root / folder
     for part in Path(folder).parts:
-        if not root.is_dir():
+        if not os.path.isdir(root):
             return None
         names = sorted(p.name for p in root.iterdir() if normalise(p.name) == normalise(part))
         if not names:

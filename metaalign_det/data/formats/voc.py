@@ -1,23 +1,28 @@
 """Data sets in the layout of Pascal VOC, read strictly.
 
 Detectron2 has a reader of its own, ``load_voc_instances``. This one gives the same dicts and adds
-what cross-domain data need: a subset of the classes, the ``difficult`` flags, targets without
-annotations, and an error that names the file for everything that would otherwise go unnoticed.
+what cross-domain data need: subsets and renamed classes, the ``difficult`` flags, targets without
+annotations, trees without lists, and an error that names the file for everything that would
+otherwise go unnoticed.
 """
 
 from __future__ import annotations
 
 import logging
+import os
+import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from detectron2.structures import BoxMode
-from detectron2.utils.logger import log_first_n
-
 from ...errors import UserError
-from ...roots import datasets_root
+from .boxes import BoxFitter, ImageRecord, LabelledBox
+from .image_files import images_by_stem, walk_images, where_to_look
 from .image_headers import read_image_sizes
-from .voc_xml import VocObject, box_in_image, read_annotation
+from .paths import inside, relative_id, show
+from .records import report_boxes, report_sizes
+from .text_files import read_lines
+from .voc_xml import continuous_corners, read_annotation
 
 logger = logging.getLogger(__name__)
 
@@ -31,139 +36,85 @@ VOC_CLASSES: tuple[str, ...] = (
 #: The classes of Watercolor2k and Comic2k.
 WATERCOLOR_CLASSES: tuple[str, ...] = ("bicycle", "bird", "car", "cat", "dog", "person")
 
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")  # in order of preference
-_SHOWN = 10  # files named in one message
+# The class-wise lists of VOC: "000001 -1" says that the image does not show the class.
+_CLASS_WISE = re.compile(r"(.*\S)\s+(?:-1|0|1)")
 
 
-def load_voc(
-    root: str | Path,
-    split: str,
-    class_names: Sequence[str] | None,
-    *,
-    labels: bool = True,
-    ignore_classes: Sequence[str] = (),
-    keep_empty: bool = True,
-    expected: int | None = None,
-) -> list[dict]:
-    """Read one split of a VOC tree into Detectron2's dataset dicts.
+def read_voc(
+    root: Path, split: str | None, *, labels: bool = True, negatives: bool = False
+) -> list[ImageRecord]:
+    """Read a VOC tree.
 
     Args:
-        root: folder that holds ``Annotations``, ``ImageSets/Main`` and ``JPEGImages``.
-        split: name of a list in ``ImageSets/Main``, without ``.txt``.
-        class_names: names in the order of the category numbers; not used without labels.
-        labels: False reads the images alone: ``Annotations`` need not exist and, if it does, is
-            not opened.
-        ignore_classes: names whose objects are dropped, unless they are in ``class_names``.
-            Anything else in the XML is an error, since a misspelt class would quietly be lost.
-        keep_empty: False leaves out images in which no object of ``class_names`` remains.
-        expected: number of images that the split should list; another number gives a warning, as
-            part of a data set is good enough for a trial.
+        root: folder that holds ``Annotations``, ``ImageSets/Main`` and ``JPEGImages``; or, without
+            a split, XML files beside their images, in folders as they like.
+        split: name of a list in ``ImageSets/Main``, without ``.txt``; None = every image that has
+            an XML (without labels and with ``negatives``: every image).
+        labels: False reads the images alone: annotations need not exist and are not opened.
+        negatives: an image without an XML is one without objects; else it is an error where a
+            split lists it.
 
     Returns:
-        list[dict]: ``file_name``, ``image_id`` (str), ``height`` and ``width`` (pixels, of the
-        image itself: where the XML disagrees it is not believed) and, with labels,
-        ``annotations``: dicts of ``bbox`` ([x0, y0, x1, y1], absolute pixels from 0, continuous:
-        the XML's 1-based inclusive corners, less 1 at the upper left), ``bbox_mode``,
-        ``category_id`` and ``difficult`` (bool; train on them, leave them out of the score).
+        list[ImageRecord]: in the order of the list, or sorted. Boxes are the XML's 1-based
+        inclusive corners, less 1 at the upper left. The size is that of the image itself: where
+        the XML disagrees it is not believed.
 
     Raises:
         UserError: the tree, the split, an image or an annotation is missing or wrong.
     """
-    if labels and not class_names:
-        raise UserError(f"{root}: boxes cannot be read without a list of class names")
-    root = Path(root)
-    ids = read_split(root, split)
-    if expected not in (None, len(ids)):
-        _warn_once(
-            f"{root}, split {split}: {len(ids)} images listed where there should be {expected}; "
-            "is the download complete?"
-        )
-    files = _find_images(root, ids)
-    sizes = read_image_sizes(files)
-    dicts = [
-        {"file_name": str(file), "image_id": i, "height": height, "width": width}
-        for i, file, (width, height) in zip(ids, files, sizes)
+    found = _listed(root, split) if split is not None else _all(root, labels and not negatives)
+    sizes = read_image_sizes([image for _, image, _ in found])
+    records = [
+        ImageRecord(str(image), image_id, size, str(xml), None)
+        for (image_id, image, xml), size in zip(found, sizes)
     ]
     if not labels:
-        return dicts
-    _require(root / "Annotations", root, split)
-    _annotate(dicts, root, tuple(class_names), frozenset(ignore_classes))
-    if not keep_empty:
-        dicts = [d for d in dicts if d["annotations"]]
-        logger.info("%s, %s: %d of %d images have objects", root, split, len(dicts), len(ids))
-        if not dicts:
-            raise UserError(
-                f"{root}, split {split!r}: no image has an object of {', '.join(class_names)}"
-            )
-    return dicts
+        return records
+    if split is not None:
+        _require(root / "Annotations", root, split)
+    fitter, mismatched = BoxFitter(), []
+    records = [
+        r._replace(boxes=_read_boxes(r, xml, negatives, fitter, mismatched))
+        for r, (_, _, xml) in zip(records, found)
+    ]
+    report_boxes(str(root), fitter)
+    report_sizes(str(root / "Annotations"), mismatched)
+    return records
 
 
 def read_split(root: str | Path, split: str) -> list[str]:
     """Image ids of one split, in the order of the file.
 
+    The second column of VOC's class-wise lists (-1, 0 or 1 on every line) is left out.
+
     Raises:
-        UserError: the file is missing (with the path and the tree expected), empty, or lists an
-            image twice.
+        UserError: the file is missing (with the path and the tree expected), empty, no text, or
+            lists an image twice; an id leaves the tree.
     """
     root = Path(root)
-    path = root / "ImageSets" / "Main" / f"{split}.txt"
+    lists = root / "ImageSets" / "Main"
+    path = inside(lists, f"{split}.txt", "SPLIT")
     _require(path, root, split)
-    # The class-wise lists of VOC have a second column.
-    ids = [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
-    if not ids:
+    lines = read_lines(path, "split")
+    class_wise = [_CLASS_WISE.fullmatch(text) for _, text in lines]
+    if lines and all(class_wise):
+        lines = [(n, match[1]) for (n, _), match in zip(lines, class_wise) if match]
+    if not lines:
         raise UserError(f"{path} is empty: list one image id a line, without folder or suffix")
-    if len(set(ids)) < len(ids):
-        seen: set[str] = set()
-        twice = next(i for i in ids if i in seen or seen.add(i))
-        raise UserError(f"{path} lists {twice!r} twice: remove one of the lines")
-    return ids
+    seen: set[str] = set()
+    for n, image_id in lines:
+        inside(root / "JPEGImages", image_id, f"{path}, line {n}")
+        if image_id in seen:
+            raise UserError(f"{path} lists {show(image_id)} twice: remove one of the lines")
+        seen.add(image_id)
+    return [image_id for _, image_id in lines]
 
 
-def read_class_names(root: str | Path, split: str) -> tuple[str, ...]:
-    """The names of all objects in one split, sorted.
-
-    Raises:
-        UserError: a file is missing or cannot be parsed, or there is no object at all.
-    """
-    root = Path(root)
-    names = {
-        obj.name
-        for i in read_split(root, split)
-        for obj in read_annotation(root / "Annotations" / f"{i}.xml").objects
-    }
-    if not names:
-        raise UserError(f"{root / 'Annotations'}: no object in any image of split {split!r}")
-    return tuple(sorted(names))
-
-
-def _require(path: Path, root: Path, split: str) -> None:
-    if path.exists():
-        return
-    raise UserError(
-        f"{path.absolute()} does not exist. Expected:\n"
-        f"    {root.absolute()}/\n"
-        f"        ImageSets/Main/{split}.txt   one image id a line\n"
-        f"        JPEGImages/<id>.jpg\n"
-        f"        Annotations/<id>.xml         where boxes are read\n"
-        f"The root of all data sets, DETECTRON2_DATASETS, is {datasets_root().absolute()}; "
-        "datasets/README.md says where the public sets come from. Without any data, the "
-        "miniature works at once: --config-file configs/mini/swda_meta.yaml"
-    )
-
-
-def _find_images(root: Path, ids: Sequence[str]) -> list[Path]:
+def _listed(root: Path, split: str) -> list[tuple[str, Path, Path]]:
+    """Id, image and XML (which need not exist) of what a split lists."""
+    ids = read_split(root, split)
     folder = root / "JPEGImages"
-    if not folder.is_dir():
-        raise UserError(f"{folder.absolute()} does not exist; images are expected there")
-    # One listing rather than a look-up for every image and suffix.
-    rank = {suffix: n for n, suffix in enumerate(_SUFFIXES)}
-    found: dict[str, Path] = {}
-    for path in folder.iterdir():
-        if path.suffix.lower() not in rank:
-            continue
-        other = found.get(path.stem)
-        if other is None or rank[path.suffix.lower()] < rank[other.suffix.lower()]:
-            found[path.stem] = path
+    found = images_by_stem(folder)
     missing = [i for i in ids if i not in found]
     if missing:
         others = f" ({len(missing)} of {len(ids)} are missing)" if len(missing) > 1 else ""
@@ -171,59 +122,67 @@ def _find_images(root: Path, ids: Sequence[str]) -> list[Path]:
             f"image {folder / (missing[0] + '.jpg')} does not exist{others}: is the download "
             "complete, is the list of the split meant for this folder?"
         )
-    return [found[i] for i in ids]
+    return [(i, found[i], root / "Annotations" / f"{i}.xml") for i in ids]
 
 
-def _annotate(
-    dicts: list[dict], root: Path, class_names: tuple[str, ...], ignored: frozenset[str]
-) -> None:
-    category = {name: n for n, name in enumerate(class_names)}
-    clipped, mismatched = 0, []
-    for d in dicts:
-        path = root / "Annotations" / f"{d['image_id']}.xml"
-        size = (d["width"], d["height"])
-        annotation = read_annotation(path)
-        if annotation.size not in (None, size):
-            mismatched.append(
-                f"{path.name} says {'x'.join(map(str, annotation.size))}, "
-                f"the image has {'x'.join(map(str, size))}"
-            )
-        d["annotations"] = []
-        for obj in annotation.objects:
-            if obj.name not in category:
-                _require_ignored(obj, path, class_names, ignored)
-                continue
-            box, moved = box_in_image(obj, size, path)
-            clipped += moved
-            d["annotations"].append(
-                {
-                    "bbox": box,
-                    "bbox_mode": BoxMode.XYXY_ABS,
-                    "category_id": category[obj.name],
-                    "difficult": obj.difficult,
-                }
-            )
-    if clipped:
-        logger.info("%s: %d boxes reached 1-2 pixels outside their image; clipped", root, clipped)
-    if mismatched:
-        more = len(mismatched) - _SHOWN
-        _warn_once(
-            f"{root / 'Annotations'}: {len(mismatched)} annotations disagree with their image "
-            f"about its size; the image is right: {'; '.join(mismatched[:_SHOWN])}"
-            + (f"; and {more} more" if more > 0 else "")
+def _all(root: Path, with_xml: bool) -> list[tuple[str, Path, Path]]:
+    """The same of a tree without lists; ``with_xml`` leaves out images that have none."""
+    images, annotations = root / "JPEGImages", root / "Annotations"
+    if not os.path.isdir(images):
+        images = annotations = root
+    found = []
+    for image in walk_images(images):
+        image_id = os.path.splitext(relative_id(image, images))[0]
+        found.append((image_id, image, annotations / f"{image_id}.xml"))
+    kept = [f for f in found if not with_xml or os.path.exists(f[2])]
+    if len(kept) < len(found):
+        logger.info(
+            "%s: %d of %d images have an XML; the others are left out (with negatives=True they "
+            "are images without objects)",
+            root,
+            len(kept),
+            len(found),
         )
-
-
-def _warn_once(message: str) -> None:
-    """Data are read by the start-up check, the loader and the evaluator; once is enough."""
-    log_first_n(logging.WARNING, message, n=1, key="message")
-
-
-def _require_ignored(
-    obj: VocObject, path: Path, class_names: tuple[str, ...], ignored: frozenset[str]
-) -> None:
-    if obj.name not in ignored:
+    if not kept:
         raise UserError(
-            f"{path}: class {obj.name!r} is not one of: {', '.join(class_names)}. Correct the "
-            "file, add the class, or name it in ignore_classes to drop its objects"
+            f"{root}: none of its {len(found)} images has an XML in {annotations}{where_to_look()}"
         )
+    twice, times = Counter(image_id for image_id, _, _ in kept).most_common(1)[0]
+    if times > 1:
+        raise UserError(
+            f"{images}: {times} images are called {show(twice)}, with different suffixes"
+        )
+    return kept
+
+
+def _require(path: Path, root: Path, split: str) -> None:
+    if os.path.exists(path):
+        return
+    raise UserError(
+        f"{path.absolute()} does not exist. Expected:\n"
+        f"    {root.absolute()}/\n"
+        f"        ImageSets/Main/{split}.txt   one image id a line; without SPLIT, not needed\n"
+        f"        JPEGImages/<id>.jpg\n"
+        f"        Annotations/<id>.xml         where boxes are read{where_to_look()}"
+    )
+
+
+def _read_boxes(
+    record: ImageRecord, xml: Path, negatives: bool, fitter: BoxFitter, mismatched: list[str]
+) -> list[LabelledBox]:
+    if negatives and not os.path.exists(xml):
+        return []
+    annotation = read_annotation(xml)
+    if annotation.size not in (None, record.size):
+        mismatched.append(_sizes_text(xml.name, annotation.size, record.size))
+    boxes = []
+    for obj in annotation.objects:
+        corners, where = continuous_corners(obj, xml)
+        inside_image = fitter.fit(corners, record.size, where)
+        if inside_image is not None:
+            boxes.append(LabelledBox(obj.name, inside_image, obj.difficult))
+    return boxes
+
+
+def _sizes_text(name: str, claimed: Sequence[int], actual: Sequence[int]) -> str:
+    return f"{name} says {claimed[0]}x{claimed[1]}, the image has {actual[0]}x{actual[1]}"

@@ -6,13 +6,16 @@ import math
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from xml.parsers import expat
 
 from ...errors import UserError
-
-#: Pixels by which a box may leave its image and is clipped; annotation tools are off by one.
-TOLERANCE = 2.0
+from .paths import show
+from .text_files import read_bytes
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_MAX_DEPTH = 50  # elements within each other; VOC has 5
+_LARGEST = 1e9  # no image has as many pixels on a side
 
 
 @dataclass(frozen=True)
@@ -43,24 +46,61 @@ def read_annotation(path: str | Path) -> VocAnnotation:
     """Parse one file.
 
     Raises:
-        UserError: it is missing, is no XML, or an object lacks a name or has corners that are not
-            numbers.
+        UserError: it is missing, no plain file, no XML, declares entities, or an object lacks a
+            name or has corners that are not numbers.
     """
+    remedy = (
+        " (for a target without labels, register the data set with labelled=False; for images "
+        "without objects that have no XML, with negatives=True)"
+    )
+    root = _parse(read_bytes(Path(path), "annotation", remedy), path)
+    objects = tuple(_read_object(e, path) for e in root.findall("object"))
     try:
-        tree = ET.parse(path)
-    except FileNotFoundError as error:
-        raise UserError(
-            f"annotation {path} does not exist (for a target without labels, register the data "
-            "set with labelled=False)"
-        ) from error
-    except (ET.ParseError, UnicodeDecodeError) as error:
-        raise UserError(f"annotation {path} is not valid XML: {error}") from error
-    objects = tuple(_read_object(e, path) for e in tree.findall("object"))
-    try:
-        size = (int(tree.findtext("size/width")), int(tree.findtext("size/height")))
+        size = (int(root.findtext("size/width")), int(root.findtext("size/height")))
     except (TypeError, ValueError):  # the size is optional: the image knows
         size = None
+    if size is not None and max(map(abs, size)) > _LARGEST:
+        size = None
     return VocAnnotation(objects, size)
+
+
+def _parse(data: bytes, path: str | Path) -> ET.Element:
+    """The root element.
+
+    Built on expat itself, to refuse entities: nine of them within each other expand to gigabytes
+    (the "billion laughs"), and no VOC file has any.
+    """
+    parser = expat.ParserCreate()
+    builder = ET.TreeBuilder()
+    depth = 0
+
+    def start(tag: str, attributes: dict[str, str]) -> None:
+        nonlocal depth
+        depth += 1
+        if depth > _MAX_DEPTH:
+            raise UserError(f"annotation {path}: more than {_MAX_DEPTH} elements in each other")
+        builder.start(tag, attributes)
+
+    def end(tag: str) -> None:
+        nonlocal depth
+        depth -= 1
+        builder.end(tag)
+
+    def refuse(name: str, *_: Any) -> None:
+        raise UserError(f"annotation {path} declares the entity {show(name)}: remove it")
+
+    parser.buffer_text = True
+    parser.StartElementHandler, parser.EndElementHandler = start, end
+    parser.CharacterDataHandler = builder.data
+    parser.EntityDeclHandler = refuse
+    try:
+        parser.Parse(data, True)
+        return builder.close()
+    except UserError:
+        raise
+    # LookupError, ValueError: an encoding that Python does not have, or that is none of text.
+    except (expat.ExpatError, ET.ParseError, LookupError, ValueError, AssertionError) as error:
+        raise UserError(f"annotation {path} is not valid XML: {error}") from error
 
 
 def _read_object(element: ET.Element, path: str | Path) -> VocObject:
@@ -76,46 +116,41 @@ def _read_object(element: ET.Element, path: str | Path) -> VocObject:
         corners = tuple(float(texts[corner]) for corner in _CORNERS)
     except (TypeError, ValueError):
         corners = (math.nan,) * 4
-    if not all(map(math.isfinite, corners)):
-        raise UserError(f"annotation {path}: the box of {name!r} is not four numbers: {texts}")
+    if not all(abs(c) < _LARGEST for c in corners):  # also false for NaN
+        raise UserError(
+            f"annotation {path}: the box of {show(name)} is not four numbers: "
+            + ", ".join(f"{corner} {show(text)}" for corner, text in texts.items())
+        )
     return VocObject(name, corners, difficult)
 
 
-def box_in_image(
-    obj: VocObject, size: tuple[int, int], path: str | Path
-) -> tuple[list[float], bool]:
-    """The box in Detectron2's coordinates, checked against the image.
+def continuous_corners(obj: VocObject, path: str | Path) -> tuple[list[float], str]:
+    """The box in Detectron2's coordinates, and what names it in a message.
 
     A box that covers the whole image is (1, 1, W, H) in the file and (0, 0, W, H) here.
 
     Args:
         obj: an object of ``path``.
-        size: width and height of the image in pixels.
 
     Returns:
-        ``[x0, y0, x1, y1]`` in continuous pixel coordinates from 0, and whether it had to be
-        clipped, by at most :data:`TOLERANCE`.
+        ``[x0, y0, x1, y1]`` in continuous pixel coordinates from 0, and the text.
 
     Raises:
-        UserError: no box, the placeholder box of image-level annotations, an inverted box, or
-            one that leaves the image.
+        UserError: no box, the placeholder box of image-level annotations, or an inverted box.
     """
     if obj.corners is None:
-        raise UserError(f"annotation {path}: {obj.name!r} has no <bndbox>")
+        raise UserError(f"annotation {path}: {show(obj.name)} has no <bndbox>")
     if obj.corners == (1, 1, 1, 1):
         raise UserError(
-            f"annotation {path}: the box of {obj.name!r} is the placeholder (1, 1, 1, 1). The "
+            f"annotation {path}: the box of {show(obj.name)} is the placeholder (1, 1, 1, 1). The "
             "'extra' splits of the cross-domain sets have image-level labels only: register "
             "them with labelled=False and use them as a target, or use the split 'train'"
         )
     xmin, ymin, xmax, ymax = obj.corners
-    where = f"annotation {path}: the box of {obj.name!r}, ({xmin:g}, {ymin:g}, {xmax:g}, {ymax:g})"
+    where = f"annotation {path}: the box of {show(obj.name)}"
     if xmax < xmin or ymax < ymin:
-        raise UserError(f"{where}, is inverted: xmin <= xmax and ymin <= ymax must hold")
-    width, height = size
-    box = [xmin - 1, ymin - 1, xmax, ymax]
-    inside = [max(box[0], 0.0), max(box[1], 0.0), min(box[2], width), min(box[3], height)]
-    too_far = any(abs(a - b) > TOLERANCE for a, b in zip(box, inside))
-    if too_far or inside[2] <= inside[0] or inside[3] <= inside[1]:
-        raise UserError(f"{where}, lies outside the image of {width}x{height} pixels")
-    return inside, inside != box
+        raise UserError(
+            f"{where}, ({xmin:g}, {ymin:g}, {xmax:g}, {ymax:g}), is inverted: xmin <= xmax and "
+            "ymin <= ymax must hold"
+        )
+    return [xmin - 1, ymin - 1, xmax, ymax], where

@@ -13,6 +13,7 @@ from detectron2.utils import comm
 from torch.utils.data import DataLoader
 
 from ...errors import UserError
+from ..catalog.classes import run_classes
 from ..catalog.domains import domain_kind, load_labelled, load_unlabelled, source_domains
 from ..views.detection import SourceMapper, TargetMapper
 from ..views.strong import DOMAINS, VIEWS, StrongView
@@ -110,10 +111,11 @@ def build_adaptation_train_loader(
         "num_workers": num_workers(cfg),
         "pin_memory": cfg.MODEL.DEVICE.startswith("cuda") and torch.cuda.is_available(),
     }
+    classes = run_classes(cfg)
     sources = []
     mapper = source_mapper or default_mapper(cfg, kind, is_train=True)
     for number, names in enumerate(domains):
-        dicts = [{**d, "domain": number} for name in names for d in load_labelled(name)]
+        dicts = [{**d, "domain": number} for name in names for d in load_labelled(name, classes)]
         labels = None
         if kind == "detection" and cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS:
             dicts = _with_objects(dicts, names)
@@ -207,7 +209,7 @@ def build_test_loader(cfg: CfgNode, name: str) -> DataLoader:
         UserError: data that cannot be read.
     """
     kind = domain_kind([name])
-    dicts = load_labelled(name)
+    dicts = load_labelled(name, run_classes(cfg))
     mapper = default_mapper(cfg, kind, is_train=False)
     if cfg.TEST.BATCH_SIZE < 1:
         raise UserError(f"TEST.BATCH_SIZE must be at least 1, got {cfg.TEST.BATCH_SIZE}")

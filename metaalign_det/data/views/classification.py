@@ -7,12 +7,11 @@ import math
 import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.data import detection_utils
 from detectron2.data import transforms as T
 
 from ...errors import UserError
-from ..formats.image_headers import DECODE_ERRORS
 from .detection import without_labels
+from .images import read_image
 
 
 class ClassificationMapper:
@@ -93,10 +92,7 @@ class ClassificationMapper:
     def _read(self, file: str) -> np.ndarray:
         if file in self._cache:
             return self._cache[file]
-        try:
-            image = detection_utils.read_image(file, format=self._format)
-        except DECODE_ERRORS as error:
-            raise UserError(f"image {file} cannot be read: {error}") from error
+        image = read_image(file, self._format)
         if image.nbytes <= self._cache_left:
             self._cache_left -= image.nbytes
             self._cache[file] = image

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+
+import numpy as np
+import torch
 from detectron2.data import DatasetMapper
-from detectron2.data.detection_utils import SizeMismatchError
+from detectron2.data import transforms as T
+from detectron2.data.detection_utils import SizeMismatchError, check_image_size
 
 from ...errors import UserError
-from ..formats.image_headers import DECODE_ERRORS
+from .images import read_image
 
 #: All that a target image may bring along. A list of what passes, not of what is dropped, so that
 #: no annotation of any future kind gets through.
@@ -19,7 +24,10 @@ def without_labels(dataset_dict: dict) -> dict:
 
 
 class SourceMapper(DatasetMapper):
-    """Detectron2's mapper, with a clear error for an image that cannot be decoded.
+    """Detectron2's mapper for boxes, on images as :func:`.images.read_image` sees them.
+
+    Detectron2 reads the image in the middle of its own ``__call__``, hence the one here; it has no
+    proposals and no masks.
 
     ``SourceMapper(cfg, is_train)`` is built from the config like its parent. The result has
     ``image`` (uint8 Tensor (C, H, W)), ``height``, ``width`` (of the file, pixels),
@@ -32,10 +40,20 @@ class SourceMapper(DatasetMapper):
         Raises:
             UserError: the file is missing, damaged, or of another size than the dict says.
         """
+        mapped = copy.deepcopy(dataset_dict)  # its annotations are transformed in place
+        image = read_image(mapped["file_name"], self.image_format)
         try:
-            mapped = super().__call__(dataset_dict)
-        except (*DECODE_ERRORS, SizeMismatchError) as error:
-            raise UserError(f"image {dataset_dict['file_name']} cannot be read: {error}") from error
+            check_image_size(mapped, image)
+        except SizeMismatchError as error:
+            raise UserError(f"image {mapped['file_name']} cannot be read: {error}") from error
+        augmented = T.AugInput(image)
+        transforms = self.augmentations(augmented)
+        image = augmented.image
+        mapped["image"] = torch.as_tensor(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        annotations = mapped.pop("annotations", None)
+        if self.is_train and annotations is not None:
+            mapped["annotations"] = annotations
+            self._transform_annotations(mapped, transforms, image.shape[:2])
         mapped.setdefault("domain", 0)
         return mapped
 

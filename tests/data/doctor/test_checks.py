@@ -30,9 +30,9 @@ def test_counts_in_one_table(datasets, caplog):
 
 
 def test_only_evaluating_needs_no_training_data(datasets):
-    cfg = tiny_cfg(TRAIN=("clipart_train",), TEST=("watercolor_test",))
+    cfg = tiny_cfg(TRAIN=("comic_train",), TEST=("watercolor_test",))
     assert [r.role for r in check_data(cfg, train=False)] == ["test"]
-    with pytest.raises(UserError, match="clipart"):
+    with pytest.raises(UserError, match="comic"):
         check_data(cfg)
 
 
@@ -41,15 +41,14 @@ def test_class_lists_that_differ_name_the_classes(datasets, catalog):
     with pytest.raises(UserError) as caught:
         check_data(tiny_cfg(TRAIN=("voc6_2007_trainval",), TARGET=("four",)))
     message = str(caught.value)
-    assert "source 0 'voc6_2007_trainval' and target 'four' have different classes" in message
+    assert "'voc6_2007_trainval' and 'four' have different classes" in message
     assert "'four' lacks bicycle, bird, person" in message
     assert "'voc6_2007_trainval' lacks yak" in message
 
 
-def test_class_order_matters(datasets, catalog):
+def test_classes_in_another_order_are_the_same_classes(datasets, catalog):
     register_voc_domain("other_order", "watercolor", "test", WATERCOLOR_CLASSES[::-1])
-    with pytest.raises(UserError, match="the order differs"):
-        check_data(tiny_cfg(**PAIR, TEST=("other_order",)))
+    assert check_data(tiny_cfg(**PAIR, TEST=("other_order",)))[-1].objects
 
 
 def test_number_of_classes_of_the_model(datasets):

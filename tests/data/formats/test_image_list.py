@@ -9,18 +9,10 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
 from metaalign_det.data.catalog import builtin_classification as builtin
-from metaalign_det.data.formats.class_names import (
-    ClassIndex,
-    check_classes,
-    check_held_out,
-    normalise,
-)
-from metaalign_det.data.formats.image_list import (
-    load_image_folder,
-    load_image_list,
-    register_image_folder,
-    register_image_list,
-)
+from metaalign_det.data.catalog.classes import agree, check_held_out, classes_of
+from metaalign_det.data.catalog.classification import register_image_folder, register_image_list
+from metaalign_det.data.formats.class_names import ClassIndex, ClassRule, normalise
+from metaalign_det.data.formats.image_list import read_folder, read_image_list, read_unsorted
 from metaalign_det.errors import UserError
 from tests.data.make_tiny_office import make_tiny_office
 
@@ -30,6 +22,22 @@ def make_images(root, *files):
         (root / file).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 6)).save(root / file)
     return root
+
+
+def rule(classes=None):
+    return ClassRule(None if classes is None else tuple(classes))
+
+
+def load_image_folder(root, classes=None, **options):
+    return read_folder(root, rule(classes), **options)[1]
+
+
+def load_image_list(list_file, root, classes=None, **options):
+    return read_image_list(list_file, root, rule(classes), **options)[1]
+
+
+def agreed(*datasets):
+    return agree({name: classes_of(name) for name in datasets}, None)
 
 
 def labels(dicts):
@@ -58,10 +66,11 @@ class TestFolders:
         (tmp_path / "A" / "notes.txt").write_text("no image")
         assert labels(load_image_folder(tmp_path)) == {"A/1.jpg": 0, "b/1.jpg": 1}
 
-    def test_a_relative_root_is_below_detectron2_datasets(self, tmp_path, monkeypatch):
+    def test_a_relative_root_is_below_detectron2_datasets(self, tmp_path, monkeypatch, catalog):
         make_images(tmp_path, "mine/a/1.jpg")
         monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
-        assert len(load_image_folder("mine")) == 1
+        register_image_folder("mine", "mine")
+        assert len(DatasetCatalog.get("mine")) == 1
 
     def test_a_missing_class_is_named_together_with_folders_that_might_be_it(self, tmp_path):
         make_images(tmp_path, "cat/1.jpg", "dgo/1.jpg")
@@ -79,18 +88,20 @@ class TestFolders:
             assert len(load_image_folder(tmp_path, ["cat", "dog"], require_all=False)) == 1
         assert "class dog" in caplog.text
 
-    def test_another_number_of_images_warns_with_both_numbers(self, tmp_path, caplog):
+    def test_another_number_of_images_warns_with_both_numbers(self, tmp_path, caplog, catalog):
         make_images(tmp_path, "cat/1.jpg", "cat/2.jpg")
         with caplog.at_level(logging.WARNING):
-            load_image_folder(tmp_path, expected=2)
+            register_image_folder("right", tmp_path, expected=2)
+            DatasetCatalog.get("right")
             assert not caplog.text
-            load_image_folder(tmp_path, expected=17)
+            register_image_folder("wrong", tmp_path, expected=17)
+            DatasetCatalog.get("wrong")
         assert "2 images where there should be 17" in caplog.text
 
     def test_no_image_is_an_error(self, tmp_path):
         (tmp_path / "cat").mkdir()
         with pytest.raises(UserError, match="no image"):
-            load_image_folder(tmp_path, expected=5)
+            load_image_folder(tmp_path)
 
     def test_a_missing_root_shows_path_tree_and_the_miniature(self, tmp_path):
         with pytest.raises(UserError) as error:
@@ -100,7 +111,7 @@ class TestFolders:
 
     def test_an_unsorted_target_has_no_labels(self, tmp_path):
         make_images(tmp_path, "1.jpg", "later/2.jpg")
-        dicts = load_image_folder(tmp_path, labelled=False)
+        dicts = read_unsorted(tmp_path)
         assert [d["image_id"] for d in dicts] == ["1.jpg", "later/2.jpg"]
         assert not any("label" in d for d in dicts)
 
@@ -136,7 +147,7 @@ class TestLists:
 
     def test_an_unknown_class_is_named_with_its_line_and_a_suggestion(self, root):
         (root / "list.txt").write_text("Real_World/dog/1.jpg 0\n")
-        with pytest.raises(UserError, match=r"list.txt:1: folder 'dog'.*did you mean 'dogs'"):
+        with pytest.raises(UserError, match=r"list.txt:1: class 'dog'.*did you mean 'dogs'"):
             load_image_list(root / "list.txt", root, ["cat", "dogs"])
 
     def test_a_missing_list_says_where_it_was_looked_for(self, root):
@@ -158,13 +169,13 @@ class TestRegistration:
         (tmp_path / "list.txt").write_text("dog/1.jpg\ncat/1.jpg\n")
         register_image_folder("folder", tmp_path)
         register_image_list("list", tmp_path / "list.txt", tmp_path)
-        assert check_classes(["folder", "list"], 2) == ("cat", "dog")
+        assert agreed("folder", "list") == ("cat", "dog")
         assert MetadataCatalog.get("list").thing_classes == ["cat", "dog"]
 
     def test_again_changes_nothing_but_otherwise_the_name_is_taken(self, tmp_path, catalog):
         register_image_folder("tiny", tmp_path, ["a", "b"])
         register_image_folder("tiny", tmp_path, ("a", "b"))
-        with pytest.raises(UserError, match="'tiny' is already registered"):
+        with pytest.raises(UserError, match="'tiny' is registered already"):
             register_image_folder("tiny", tmp_path, ["b", "a"])
 
     def test_errors_name_the_data_set(self, tmp_path, catalog):
@@ -182,19 +193,14 @@ class TestChecks:
         register_image_folder("reverse", "b", ["Alarm Clock", "dog", "cat"])
 
     def test_equal_classes_in_any_spelling_pass(self):
-        assert check_classes(["photo", "photo_test"], 3) == ("cat", "dog", "Alarm Clock")
+        assert agreed("photo", "photo_test") == ("cat", "dog", "Alarm Clock")
 
     def test_a_class_of_one_domain_only_is_named(self):
-        with pytest.raises(UserError, match="Alarm Clock only in photo; bed only in sketch"):
-            check_classes(["photo", "sketch"], 3)
+        with pytest.raises(UserError, match="'sketch' lacks Alarm Clock; 'photo' lacks bed"):
+            agreed("photo", "sketch")
 
-    def test_another_order_is_refused(self):
-        with pytest.raises(UserError, match="photo and reverse.*different orders"):
-            check_classes(["photo", "reverse"], 3)
-
-    def test_another_number_in_the_config_says_which_key_to_set(self):
-        with pytest.raises(UserError, match="NUM_CLASSES is 65: set it to 3"):
-            check_classes(["photo"], 65)
+    def test_another_order_is_the_same_list_in_the_order_of_the_first(self):
+        assert agreed("photo", "reverse") == ("cat", "dog", "Alarm Clock")
 
     def test_a_target_among_the_sources_is_found_under_another_split(self):
         check_held_out(["photo", "reverse"], ["sketch"])
@@ -253,7 +259,7 @@ class TestBuiltin:
         (lists / "real_train.txt").write_text(f"{images[0]} 1\n{images[1]} 0\n")
         (lists / "sketch_test.txt").write_text(f"{images[2]} 2\n")
         monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
-        names = check_classes(["domainnet_real_train", "domainnet_sketch_test"], 3)
+        names = agreed("domainnet_real_train", "domainnet_sketch_test")
         assert names == ("teapot", "The_Wall", "zebra")
         assert [d["label"] for d in DatasetCatalog.get("domainnet_real_train")] == [1, 0]
         assert "no image of class zebra" in caplog.text

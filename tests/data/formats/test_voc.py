@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 
 import numpy as np
 import pytest
+from detectron2.data import MetadataCatalog
 from detectron2.data.datasets.pascal_voc import load_voc_instances
 from PIL import Image
 
+from metaalign_det.data.catalog.detection import VocDomain, register_voc_domain
 from metaalign_det.data.formats.image_headers import read_image_sizes
-from metaalign_det.data.formats.voc import (
-    VOC_CLASSES,
-    WATERCOLOR_CLASSES,
-    load_voc,
-    read_class_names,
-)
+from metaalign_det.data.formats.voc import VOC_CLASSES, WATERCOLOR_CLASSES
 from metaalign_det.errors import UserError
 from tests.data.trees import write_annotation
 
@@ -24,6 +22,10 @@ from tests.data.trees import write_annotation
 @pytest.fixture
 def tree(own_root):
     return own_root / "watercolor"
+
+
+def load_voc(root, split, classes, **options):
+    return VocDomain(name="read", root=root, split=split, classes=classes, **options)()
 
 
 def load(tree, **options):
@@ -53,9 +55,7 @@ def test_a_box_one_pixel_wide_is_kept(tree):
 def test_six_of_twenty_classes(tiny_root):
     root = tiny_root / "VOC2007"
     full = load_voc(root, "trainval", VOC_CLASSES)
-    six = load_voc(
-        root, "trainval", WATERCOLOR_CLASSES, ignore_classes=VOC_CLASSES, keep_empty=False
-    )
+    six = load_voc(root, "trainval", WATERCOLOR_CLASSES, ignore=VOC_CLASSES, keep_empty=False)
     # By hand from the full reading: the same boxes, under the names of the shorter list.
     expected = {}
     for d in full:
@@ -72,9 +72,7 @@ def test_six_of_twenty_classes(tiny_root):
 
 
 def test_images_without_the_classes_stay_if_asked_for(tiny_root):
-    dicts = load_voc(
-        tiny_root / "VOC2007", "trainval", WATERCOLOR_CLASSES, ignore_classes=VOC_CLASSES
-    )
+    dicts = load_voc(tiny_root / "VOC2007", "trainval", WATERCOLOR_CLASSES, ignore=VOC_CLASSES)
     assert len(dicts) == 6 and dicts[-1]["annotations"] == []
 
 
@@ -84,7 +82,7 @@ def test_class_subset_that_leaves_nothing(tiny_root):
             tiny_root / "VOC2007",
             "trainval",
             ["zebra"],
-            ignore_classes=VOC_CLASSES,
+            ignore=VOC_CLASSES,
             keep_empty=False,
         )
 
@@ -94,7 +92,7 @@ def test_without_labels_annotations_need_not_exist(tree):
     shutil.rmtree(tree / "Annotations")
     for d in with_labels:
         del d["annotations"]
-    assert load_voc(tree, "train", None, labels=False) == with_labels
+    assert load_voc(tree, "train", None, labelled=False) == with_labels
 
 
 def test_unknown_class_names_file_class_and_list(tree):
@@ -183,7 +181,7 @@ def test_boxes_off_by_a_pixel_or_two_are_clipped_and_counted(tree, caplog):
     write_annotation(tree, "000001", [("dog", (0, 1, 502, 375), False)])
     with caplog.at_level(logging.INFO, logger="metaalign_det"):
         assert load(tree)[0]["annotations"][0]["bbox"] == [0, 0, 500, 375]
-    assert "1 boxes reached 1-2 pixels outside" in caplog.text
+    assert "1 boxes reached a pixel or two outside" in caplog.text
 
 
 def test_image_size_is_trusted_over_the_xml(tree, caplog):
@@ -241,11 +239,111 @@ def test_missing_tree_shows_path_layout_and_miniature(tree, part):
 
 def test_another_number_of_images_is_a_warning(tree, caplog):
     assert len(load(tree, expected=1000)) == 4
-    assert "4 images listed where there should be 1000" in caplog.text
+    assert "4 images where there should be 1000" in caplog.text
     caplog.clear()
     load(tree, expected=4)
     assert not caplog.text
 
 
-def test_class_names_from_the_files_are_sorted(tree):
-    assert read_class_names(tree, "train") == ("bicycle", "bird", "car", "cat")
+def test_class_names_from_the_files_are_sorted(tree, catalog):
+    register_voc_domain("mine", tree, "train")
+    catalog.get("mine")
+    assert MetadataCatalog.get("mine").thing_classes == ["bicycle", "bird", "car", "cat"]
+
+
+def test_without_a_split_every_image_with_an_xml_counts(tree):
+    shutil.rmtree(tree / "ImageSets")
+    everything = load_voc(tree, None, WATERCOLOR_CLASSES)
+    assert [d["image_id"] for d in everything] == [f"{i:06d}" for i in range(1, 9)]
+    (tree / "Annotations" / "000002.xml").unlink()
+    assert len(load_voc(tree, None, WATERCOLOR_CLASSES)) == 7
+    assert len(load_voc(tree, None, None, labelled=False)) == 8  # annotations are not looked at
+
+
+def test_images_without_an_xml_are_negatives_on_request(tree):
+    (tree / "Annotations" / "000002.xml").unlink()
+    for split, images in (("train", 4), (None, 8)):
+        dicts = load_voc(tree, split, WATERCOLOR_CLASSES, negatives=True)
+        assert len(dicts) == images and dicts[1]["annotations"] == []
+    with pytest.raises(UserError, match=r"000002.xml does not exist .*negatives=True"):
+        load(tree)
+
+
+def test_xml_beside_images_in_folders_as_they_like(tree, tmp_path):
+    mixed = tmp_path / "mixed" / "day 1"
+    mixed.mkdir(parents=True)
+    (tree / "JPEGImages" / "000001.jpg").rename(mixed / "a b.JPG")
+    (tree / "Annotations" / "000001.xml").rename(mixed / "a b.xml")
+    (d,) = load_voc(tmp_path / "mixed", None, WATERCOLOR_CLASSES)
+    assert d["image_id"] == "day 1/a b" and d["annotations"]
+
+
+def test_ids_with_spaces(tree):
+    for folder, suffix in (("JPEGImages", ".jpg"), ("Annotations", ".xml")):
+        (tree / folder / f"000001{suffix}").rename(tree / folder / f"first one{suffix}")
+    (tree / "ImageSets" / "Main" / "train.txt").write_text("first one\n000002\n")
+    assert [d["image_id"] for d in load(tree)] == ["first one", "000002"]
+
+
+@pytest.mark.parametrize("image_id", ["../secret", "/etc/passwd", "a/../../x", "x" * 300, "a\0b"])
+def test_ids_cannot_leave_the_tree(tree, image_id):
+    (tree / "ImageSets" / "Main" / "train.txt").write_text(f"000001\n{image_id}\n")
+    with pytest.raises(UserError, match=r"train.txt, line 2: "):
+        load(tree)
+
+
+@pytest.mark.parametrize("split", ["../../secret", "/etc/passwd"])
+def test_splits_cannot_leave_the_tree(tree, split):
+    with pytest.raises(UserError, match="SPLIT: .* lies outside"):
+        load_voc(tree, split, WATERCOLOR_CLASSES)
+
+
+LAUGHS = "".join(f'<!ENTITY l{i} "{f"&l{i - 1};" * 10}">' for i in range(1, 10))
+
+
+@pytest.mark.parametrize(
+    ("xml", "message"),
+    [
+        (f"<!DOCTYPE a [<!ENTITY l0 'ha'>{LAUGHS}]><a>&l9;</a>", "declares the entity 'l0'"),
+        ("<!DOCTYPE a [<!ENTITY x SYSTEM 'file:///etc/passwd'>]><a>&x;</a>", "the entity 'x'"),
+        ("<?xml version='1.0' encoding='rot13'?><a/>", "is not valid XML"),
+        ("<?xml version='1.0' encoding='idna'?><a/>", "is not valid XML"),
+        ("<?xml version='1.0' encoding='no-such'?><a/>", "is not valid XML"),
+        ("<a>" * 1000, "more than 50 elements in each other"),
+        ("", "is not valid XML"),
+        (b"<a>\xff</a>", "is not valid XML"),
+    ],
+)
+def test_xml_that_is_no_annotation(tree, xml, message):
+    path = tree / "Annotations" / "000001.xml"
+    path.write_bytes(xml if isinstance(xml, bytes) else xml.encode())
+    with pytest.raises(UserError, match=rf"000001\.xml .*{message}|000001\.xml: {message}"):
+        load(tree)
+
+
+def test_numbers_of_thousands_of_digits(tree):
+    digits = "9" * 5000
+    write_annotation(tree, "000001", [("cat", (digits, 1, 9, 9), False)], size=(digits, 1))
+    with pytest.raises(UserError, match="box of 'cat' is not four numbers") as caught:
+        load(tree)
+    assert len(str(caught.value)) < 1000
+
+
+def test_pipes_and_folders_in_the_place_of_files(tree):
+    xml = tree / "Annotations" / "000001.xml"
+    xml.unlink()
+    os.mkfifo(xml)
+    with pytest.raises(UserError, match="000001.xml is a pipe or a device"):
+        load(tree)
+    image = tree / "JPEGImages" / "000002.jpg"
+    image.unlink()
+    image.mkdir()
+    with pytest.raises(UserError, match="000002.jpg is a folder"):
+        load(tree)
+
+
+def test_a_split_that_is_no_text(tree):
+    path = tree / "ImageSets" / "Main" / "train.txt"
+    path.write_bytes(b"000001\n\xff\xfe\n")
+    with pytest.raises(UserError, match="train.txt, line 2: byte 0xff is not UTF-8"):
+        load(tree)

@@ -1,4 +1,4 @@
-"""Detection scores on any VOC-format data set and class list.
+"""Detection scores on any data set with boxes, whatever format it came in.
 
 Two definitions of AP at IoU 0.5 circulate in domain adaptation, so both are reported side by
 side, with COCO's: ``AP50_11pt`` (11-point, VOC 2007; what SW-DA and MetaAlign report),
@@ -12,12 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.structures import BoxMode
 from detectron2.utils import comm
 from tabulate import tabulate
 
+from ..data.catalog.classes import classes_of
+from ..data.catalog.domains import load_labelled
+from ..data.formats.class_names import ClassIndex
 from ..errors import UserError
 from ..files import report_path, write_json
 from .average_precision import (
@@ -34,14 +36,17 @@ logger = logging.getLogger(__name__)
 _NOTHING = Detected(np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0))
 
 
-class VOCDomainEvaluator(DatasetEvaluator):
-    """AP per class by name, and the means, on a data set registered with Detectron2.
+class DetectionEvaluator(DatasetEvaluator):
+    """AP per class by name, and the means, on any data set registered with Detectron2.
 
-    Ground truth comes from ``DatasetCatalog``, not from the files: boxes 0-based and continuous,
-    as Detectron2's loaders make them. An annotation with ``difficult`` (or ``iscrowd``) set is
-    ignored as in the VOC devkit. On equal input the VOC numbers equal those of Detectron2's
-    ``voc_eval``; Detectron2's own evaluator first rounds scores to 3 decimals and boxes to 1,
-    which is not done here.
+    Ground truth are its dataset dicts, not files: boxes 0-based and continuous, ``XYXY_ABS`` or
+    ``XYWH_ABS``. An annotation with ``difficult`` or ``iscrowd`` set is ignored: it is no positive,
+    and a detection that matches it counts as nothing. For the two AP at IoU 0.5 a match is one of
+    the VOC devkit (IoU above 0.5), for ``AP_coco`` one of COCO's crowds (most of the detection is
+    inside). Classes go by name, in any spelling of :func:`..data.formats.class_names.normalise`.
+
+    On equal input the VOC numbers equal those of Detectron2's ``voc_eval``; Detectron2's own
+    evaluator first rounds scores to 3 decimals and boxes to 1, which is not done here.
 
     All processes must call :meth:`evaluate`; the first returns the results, the others ``{}``.
     """
@@ -52,6 +57,7 @@ class VOCDomainEvaluator(DatasetEvaluator):
         class_names: Sequence[str] | None = None,
         output_dir: str | Path | None = None,
         *,
+        dicts: Sequence[dict] | None = None,
         model_class_names: Sequence[str] | None = None,
     ) -> None:
         """
@@ -60,6 +66,8 @@ class VOCDomainEvaluator(DatasetEvaluator):
             class_names: classes to score, some of the data set's; default all of them.
             output_dir: where ``voc_<dataset>.json`` (the results) and
                 ``detections_<dataset>.json`` go; default nowhere.
+            dicts: what the data set holds, with its own class numbers, where it has been read
+                already.
             model_class_names: names of the model's classes in the order of its outputs; default
                 the data set's. Detections of classes that are not scored are dropped, so that a
                 20-class head can be scored on 6.
@@ -68,7 +76,9 @@ class VOCDomainEvaluator(DatasetEvaluator):
             UserError: if the lists of classes do not fit together, or the data set has no
                 annotations.
         """
-        known = list(MetadataCatalog.get(dataset_name).get("thing_classes", []))
+        if dicts is None:
+            dicts = load_labelled(dataset_name)
+        known = list(classes_of(dataset_name) or ())
         if not known:
             raise UserError(
                 f"data set {dataset_name!r} has no 'thing_classes' in its metadata: register it "
@@ -79,13 +89,14 @@ class VOCDomainEvaluator(DatasetEvaluator):
         self._output_dir = output_dir
         of_model = list(known if model_class_names is None else model_class_names)
         for origin, names in ((f"data set {dataset_name!r}", known), ("the model", of_model)):
-            missing = [n for n in self.class_names if n not in names]
+            there = ClassIndex(names)
+            missing = [n for n in self.class_names if there.find(n) is None]
             if missing:
                 raise UserError(
                     f"cannot score {', '.join(missing)}: {origin} knows only {', '.join(names)}"
                 )
         self._from_model = _index_map(of_model, self.class_names)
-        self._truths = _read_truths(dataset_name, _index_map(known, self.class_names))
+        self._truths = _truths(dataset_name, dicts, _index_map(known, self.class_names))
         self.reset()
 
     def reset(self) -> None:
@@ -235,7 +246,9 @@ class VOCDomainEvaluator(DatasetEvaluator):
 
 def _index_map(names: Sequence[str], wanted: Sequence[str]) -> np.ndarray:
     """Index in ``names`` -> index in ``wanted``, or -1. Shape (len(names),)."""
-    return np.array([wanted.index(n) if n in wanted else -1 for n in names], dtype=np.int64)
+    index = ClassIndex(wanted)
+    found = [index.find(n) for n in names]
+    return np.array([-1 if k is None else k for k in found], dtype=np.int64)
 
 
 def _mean(values: list[float]) -> float:
@@ -243,10 +256,12 @@ def _mean(values: list[float]) -> float:
     return float(np.mean(present)) if present else float("nan")
 
 
-def _read_truths(dataset_name: str, to_evaluated: np.ndarray) -> dict[object, Truth]:
+def _truths(
+    dataset_name: str, dicts: Sequence[dict], to_evaluated: np.ndarray
+) -> dict[object, Truth]:
     truths: dict[object, Truth] = {}
     files: dict[object, str | None] = {}
-    for record in DatasetCatalog.get(dataset_name):
+    for record in dicts:
         image_id, file = record.get("image_id"), record.get("file_name")
         where = f"{file or image_id} of data set {dataset_name!r}"
         if image_id is None:

@@ -1,0 +1,168 @@
+"""Data sets in COCO's format: one JSON for all images.
+
+Detectron2 reads COCO files too, as far as they are right. This reader gives the same dicts (boxes
+as corners) and explains what is wrong in a file: COCO's own API prints, asserts, or goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ...errors import UserError
+from .boxes import BoxFitter, ImageRecord, LabelledBox
+from .image_files import where_to_look
+from .image_headers import read_image_sizes
+from .paths import inside, require_file, show
+from .records import report_boxes, report_sizes
+from .text_files import number, read_json
+
+
+def read_coco(
+    json_file: Path, root: Path, *, labels: bool = True
+) -> tuple[list[ImageRecord], tuple[str, ...]]:
+    """Read a COCO detection file.
+
+    Args:
+        json_file: with ``images``, ``categories`` and ``annotations``.
+        root: folder that the ``file_name`` of the images starts from.
+        labels: False looks at ``images`` alone.
+
+    Returns:
+        the images in the order of the file, with their integer ids, and the names of the
+        categories by rising id. ``iscrowd`` becomes :attr:`.LabelledBox.crowd`, ``ignore``
+        :attr:`.LabelledBox.difficult`. Boxes are (x, y, width, height) in the file, from 0.
+
+    Raises:
+        UserError: a file is missing, or an entry is not as COCO defines it; names file and entry.
+    """
+    content = read_json(json_file, "annotation file", where_to_look())
+    if not isinstance(content, dict):
+        raise UserError(f"{json_file}: a COCO file is one object, {{...}}, not {show(content)}")
+    images = _by_id(content, "images", json_file)
+    if not images:
+        raise UserError(f"{json_file}: 'images' lists none")
+    entries, files = [], []
+    for image_id, image in images.items():
+        where = f"{json_file}: image {image_id}"
+        name = _text(image, "file_name", where)
+        files.append(inside(root, name, where))
+        require_file(files[-1], f"{where}: image", f"; file names are looked for below {root}")
+        entries.append((image_id, image, where))
+    sizes = read_image_sizes(files)
+    records = [
+        ImageRecord(str(file), image_id, size, where, None)
+        for file, (image_id, _, where), size in zip(files, entries, sizes)
+    ]
+    if not labels:
+        return records, ()
+    names = _categories(content, json_file)
+    boxes = _boxes(content, json_file, {r.image_id: r.size for r in records}, names)
+    report_sizes(
+        str(json_file),
+        [
+            f"image {image_id} says {claimed[0]}x{claimed[1]}, {r.file_name} has "
+            f"{r.size[0]}x{r.size[1]}"
+            for (image_id, image, _), r in zip(entries, records)
+            if (claimed := (show(image.get("width")), show(image.get("height"))))
+            not in (("None", "None"), tuple(map(str, r.size)))
+        ],
+    )
+    records = [r._replace(boxes=boxes[r.image_id]) for r in records]
+    return records, tuple(names.values())
+
+
+def _boxes(
+    content: Mapping[str, Any],
+    json_file: Path,
+    sizes: Mapping[str | int, tuple[int, int]],
+    names: Mapping[int, str],
+) -> dict[str | int, list[LabelledBox]]:
+    boxes: dict[str | int, list[LabelledBox]] = {image_id: [] for image_id in sizes}
+    fitter = BoxFitter()
+    for n, annotation in enumerate(_list(content, "annotations", json_file)):
+        where = f"{json_file}: annotations[{n}]"
+        if not isinstance(annotation, dict):
+            raise UserError(f"{where} must be an object, {{...}}, not {show(annotation)}")
+        image_id = _id(annotation, "image_id", where)
+        category = _id(annotation, "category_id", where)
+        if image_id not in sizes:
+            raise UserError(f"{where}: there is no image with id {image_id}")
+        if category not in names:
+            raise UserError(f"{where}: there is no category with id {category}")
+        box = annotation.get("bbox")
+        if not isinstance(box, list) or len(box) != 4:
+            raise UserError(f"{where}: 'bbox' must be [x, y, width, height], not {show(box)}")
+        x, y, w, h = (number(v, where, "a number in 'bbox'") for v in box)
+        if w < 0 or h < 0:
+            raise UserError(f"{where}: the box {show(box)} has a negative width or height")
+        inside_image = fitter.fit([x, y, x + w, y + h], sizes[image_id], f"{where}: the box")
+        if inside_image is not None:
+            boxes[image_id].append(
+                LabelledBox(
+                    names[category],
+                    inside_image,
+                    difficult=_flag(annotation, "ignore", where),
+                    crowd=_flag(annotation, "iscrowd", where),
+                )
+            )
+    report_boxes(str(json_file), fitter)
+    return boxes
+
+
+def _categories(content: Mapping[str, Any], json_file: Path) -> dict[int, str]:
+    categories = _by_id(content, "categories", json_file)
+    names = {
+        i: _text(category, "name", f"{json_file}: category {i}")
+        for i, category in sorted(categories.items())
+    }
+    if len(set(names.values())) < len(names):
+        twice = next(n for n in names.values() if list(names.values()).count(n) > 1)
+        raise UserError(f"{json_file}: two categories are called {show(twice)}: rename one")
+    return names
+
+
+def _by_id(content: Mapping[str, Any], key: str, json_file: Path) -> dict[int, dict[str, Any]]:
+    found: dict[int, dict[str, Any]] = {}
+    for n, entry in enumerate(_list(content, key, json_file)):
+        where = f"{json_file}: {key}[{n}]"
+        if not isinstance(entry, dict):
+            raise UserError(f"{where} must be an object, {{...}}, not {show(entry)}")
+        entry_id = _id(entry, "id", where)
+        if entry_id in found:
+            raise UserError(f"{where}: the id {entry_id} is used twice in {key!r}")
+        found[entry_id] = entry
+    return found
+
+
+def _list(content: Mapping[str, Any], key: str, json_file: Path) -> list[Any]:
+    value = content.get(key)
+    if not isinstance(value, list):
+        there = f"it is {show(value)}" if key in content else "it is missing"
+        raise UserError(f"{json_file}: {key!r} must be a list of a COCO file; {there}")
+    return value
+
+
+def _id(entry: Mapping[str, Any], key: str, where: str) -> int:
+    value = entry.get(key)
+    # Some exporters write numbers as text.
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 19:
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= 2**63:
+        raise UserError(f"{where}: {key!r} must be a whole number, not {show(value)}")
+    return value
+
+
+def _text(entry: Mapping[str, Any], key: str, where: str) -> str:
+    value = entry.get(key)
+    if not isinstance(value, str) or not value.strip():
+        raise UserError(f"{where}: {key!r} must be a text, not {show(value)}")
+    return value.strip()
+
+
+def _flag(entry: Mapping[str, Any], key: str, where: str) -> bool:
+    value = entry.get(key, 0)
+    if value not in (0, 1, False, True, None):
+        raise UserError(f"{where}: {key!r} must be 0 or 1, not {show(value)}")
+    return bool(value)

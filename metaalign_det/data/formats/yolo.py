@@ -1,0 +1,241 @@
+"""Data sets in the format of the YOLO family: a data.yaml, and one text file per image.
+
+The conventions are those of Ultralytics: ``train:``, ``val:`` and ``test:`` in data.yaml name
+folders or lists of images; the labels of ``.../images/x.jpg`` are in ``.../labels/x.txt``, one
+line an object, ``class x_center y_center width height`` in fractions of the image; an image
+without a label file shows no object.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ...errors import UserError
+from .boxes import BoxFitter, ImageRecord, LabelledBox
+from .image_files import is_image_name, walk_images, where_to_look
+from .image_headers import read_image_sizes
+from .paths import inside, relative_id, require_file, show
+from .records import report_boxes
+from .text_files import number, read_lines, read_yaml
+
+logger = logging.getLogger(__name__)
+
+_KEYS = ("train", "val", "test")
+#: Fractions may leave [0, 1] by this much: they are rounded to six digits and less.
+_ROUNDING = 1e-2
+
+
+def read_yolo(
+    data_yaml: Path, root: Path, split: str, *, labels: bool = True
+) -> tuple[list[ImageRecord], tuple[str, ...]]:
+    """Read one split of a data set.
+
+    Args:
+        data_yaml: with ``names`` (a list, or a mapping from number to name) and the splits. Its
+            ``path`` is followed as long as it stays below ``root``: it is usually the folder of
+            somebody else's machine.
+        root: folder that holds images and labels.
+        split: key in data.yaml: "train", "val" or "test".
+        labels: False = label files need not exist and are not opened.
+
+    Returns:
+        the images, sorted or in the order of a list, and the names in data.yaml. Lines of more
+        than five numbers are polygons (as for segmentation); their box is the smallest around.
+
+    Raises:
+        UserError: a file is missing or wrong; names it and the line or key.
+    """
+    content = read_yaml(data_yaml, "data file", where_to_look())
+    if not isinstance(content, dict):
+        raise UserError(f"{data_yaml}: expected keys such as train and names, not {show(content)}")
+    images = _find_images(content, data_yaml, root, split)
+    sizes = read_image_sizes(images)
+    records = [
+        ImageRecord(str(image), relative_id(image, root), size, str(label), None)
+        for image, size in zip(images, sizes)
+        for label in (label_file(image, root),)
+    ]
+    if not labels:
+        return records, ()
+    names = class_names(content, data_yaml)
+    fitter = BoxFitter()
+    missing = sum(not os.path.exists(r.where) for r in records)
+    if missing == len(records):
+        raise UserError(
+            f"{data_yaml}, {split}: none of the {len(records)} images has a label file; the first "
+            f"was looked for at {records[0].where}"
+        )
+    if missing:
+        logger.info(
+            "%s, %s: %d of %d images have no label file: images without objects",
+            data_yaml,
+            split,
+            missing,
+            len(records),
+        )
+    records = [r._replace(boxes=_read_labels(r, names, fitter)) for r in records]
+    report_boxes(f"{data_yaml}, {split}", fitter)
+    return records, names
+
+
+def class_names(content: dict[str, Any], data_yaml: Path) -> tuple[str, ...]:
+    """The names in data.yaml in the order of their numbers.
+
+    Raises:
+        UserError: no names, or numbers that are not 0, 1, 2, ...
+    """
+    names = content.get("names")
+    if isinstance(names, dict):
+        numbers = [str(n) for n in range(len(names))]
+        if sorted(names) != sorted(numbers):
+            raise UserError(
+                f"{data_yaml}: 'names' must number the classes 0, 1, 2, ... without a gap, not "
+                f"{show(list(names))}"
+            )
+        names = [names[n] for n in numbers]
+    if not isinstance(names, list) or not names:
+        raise UserError(f"{data_yaml}: 'names' must list the classes, not {show(names)}")
+    for n, name in enumerate(names):
+        if not isinstance(name, str) or not name.strip():
+            raise UserError(f"{data_yaml}: class {n} in 'names' is {show(name)}, not a text")
+    if "nc" in content and content["nc"] != str(len(names)):
+        raise UserError(
+            f"{data_yaml}: 'nc' is {show(content['nc'])}, but 'names' lists {len(names)} classes"
+        )
+    return tuple(name.strip() for name in names)
+
+
+def label_file(image: Path, root: Path) -> Path:
+    """Where the labels of an image are: the last folder ``images`` below root is ``labels`` there.
+
+    Without a folder of that name, they are beside the image.
+    """
+    parts = list(image.relative_to(root).parts)
+    for n in range(len(parts) - 2, -1, -1):
+        if parts[n] == "images":
+            parts[n] = "labels"
+            break
+    return root.joinpath(*parts).with_suffix(".txt")
+
+
+def _find_images(content: dict[str, Any], data_yaml: Path, root: Path, split: str) -> list[Path]:
+    if split not in content:
+        there = ", ".join(k for k in _KEYS if k in content) or "none"
+        raise UserError(f"{data_yaml} has no split {show(split)}; it has: {there}")
+    where = f"{data_yaml}: {show(split)}"
+    places = content[split]
+    places = [places] if isinstance(places, str) else places
+    if not isinstance(places, list) or not all(isinstance(p, str) for p in places) or not places:
+        raise UserError(f"{where} must be a folder or a list, not {show(places)}")
+    base = _base(content, data_yaml, root)
+    images = [image for place in places for image in _images_of(place, base, data_yaml, root)]
+    if len(set(images)) < len(images):
+        raise UserError(f"{where} lists an image twice: {_first_repeated(images)}")
+    if not images:
+        raise UserError(f"{where}: no image in {', '.join(map(show, places))}")
+    return images
+
+
+def _base(content: dict[str, Any], data_yaml: Path, root: Path) -> Path:
+    """What the splits start from: ``path`` where it is a folder below root, else root."""
+    path = content.get("path")
+    if path in (None, "", "."):
+        return root
+    if not isinstance(path, str):
+        raise UserError(f"{data_yaml}: 'path' must be a text, not {show(path)}")
+    try:
+        base = inside(root, path, f"{data_yaml}: 'path'")
+    except UserError:
+        base = root
+    if base == root or not os.path.isdir(base):
+        logger.info("%s: 'path' %s is not used; %s is", data_yaml, show(path), root)
+        return root
+    return base
+
+
+def _images_of(place: str, base: Path, data_yaml: Path, root: Path) -> list[Path]:
+    where = f"{data_yaml}: {show(place)}"
+    relative = place.strip()
+    if relative.startswith("../"):
+        # Roboflow's exports say ../train/images for what is beside data.yaml; Ultralytics too
+        # drops what leads out of the data set.
+        relative = relative.lstrip("./")
+    path = inside(base, relative, where)
+    inside(root, str(path), where)
+    if os.path.isdir(path):
+        return walk_images(path)
+    if path.suffix.lower() == ".txt":
+        return [
+            _listed(text, path, base, root, f"{path}, line {n}")
+            for n, text in read_lines(path, f"{where}: list")
+        ]
+    if is_image_name(path.name):
+        require_file(path, f"{where}: image")
+        return [path]
+    raise UserError(f"{where}: {path} does not exist; a folder or a list of images is expected")
+
+
+def _listed(text: str, list_file: Path, base: Path, root: Path, where: str) -> Path:
+    """A line of a list: from the folder of the list where it starts with ./, else from base."""
+    path = inside(list_file.parent if text.startswith("./") else base, text, where)
+    inside(root, str(path), where)
+    if not is_image_name(path.name):
+        raise UserError(f"{where}: {show(text)} is no image by its suffix")
+    require_file(path, f"{where}: image")
+    return path
+
+
+def _first_repeated(images: Sequence[Path]) -> Path:
+    seen: set[Path] = set()
+    return next(i for i in images if i in seen or seen.add(i))
+
+
+def _read_labels(record: ImageRecord, names: Sequence[str], fitter: BoxFitter) -> list[LabelledBox]:
+    path = Path(record.where)
+    if not os.path.lexists(path):
+        return []
+    boxes = []
+    for n, text in read_lines(path, "label file"):
+        where = f"{path}, line {n}"
+        name, corners = _read_line(text.split(), where, names)
+        width, height = record.size
+        x0, y0, x1, y1 = corners
+        pixels = [x0 * width, y0 * height, x1 * width, y1 * height]
+        tolerance = max(2.0, _ROUNDING * max(width, height))
+        inside_image = fitter.fit(pixels, record.size, f"{where}: the box", tolerance)
+        if inside_image is not None:
+            boxes.append(LabelledBox(name, inside_image))
+    return boxes
+
+
+def _read_line(fields: list[str], where: str, names: Sequence[str]) -> tuple[str, list[float]]:
+    """Class name and corners (fractions of the image) of one object."""
+    polygon = len(fields) >= 7 and len(fields) % 2 == 1
+    if len(fields) != 5 and not polygon:
+        raise UserError(
+            f"{where}: {len(fields)} fields; an object is 'class x_center y_center width height' "
+            "(or a class and the corners of a polygon): complete or remove the line"
+        )
+    category = number(fields[0], where, "the class")
+    if category != int(category) or not 0 <= category < len(names):
+        raise UserError(
+            f"{where}: class {show(fields[0])} is not in 0 to {len(names) - 1}, the numbers of "
+            "'names' in data.yaml"
+        )
+    values = [number(text, where, "a coordinate") for text in fields[1:]]
+    if max(map(abs, values)) > 1 + _ROUNDING:
+        raise UserError(
+            f"{where}: {show(' '.join(fields))} exceeds 1: coordinates are fractions of the image, "
+            "not pixels"
+        )
+    if polygon:
+        xs, ys = values[0::2], values[1::2]
+        return names[int(category)], [min(xs), min(ys), max(xs), max(ys)]
+    x, y, w, h = values
+    if w < 0 or h < 0:
+        raise UserError(f"{where}: the box has a negative width or height")
+    return names[int(category)], [x - w / 2, y - h / 2, x + w / 2, y + h / 2]

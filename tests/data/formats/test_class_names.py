@@ -1,0 +1,66 @@
+"""Which names in the data become which classes."""
+
+from __future__ import annotations
+
+import pytest
+
+from metaalign_det.data.formats.class_names import ClassRule
+from metaalign_det.errors import UserError
+
+SEEN = {"automobile": "a", "Kitten": "b", "cat": "c", "tree": "d", "Traffic Light": "e"}
+
+
+def rule(classes=None, ignore=(), **class_map):
+    return ClassRule(classes, tuple(class_map.items()), frozenset(ignore))
+
+
+def test_renamed_merged_and_dropped():
+    made = rule(("cat", "car", "traffic_light"), ["tree"], automobile="car", kitten="cat")
+    index, numbers = made.number(SEEN)
+    assert index.names == ("cat", "car", "traffic_light")
+    assert numbers == {"automobile": 1, "Kitten": 0, "cat": 0, "tree": None, "Traffic Light": 2}
+
+
+def test_everything_else_can_be_dropped():
+    assert rule(("cat",), ["*"]).number(SEEN)[1]["tree"] is None
+
+
+def test_a_name_nobody_mentions_is_an_error_with_its_place_and_the_next_of_kin():
+    with pytest.raises(UserError, match="d: class 'tree' is not among them.*did you mean 'trees'"):
+        rule(("trees", "cat"), ["automobile", "kitten", "Traffic_Light"]).number(SEEN)
+
+
+def test_without_classes_they_are_found_after_mapping_and_dropping():
+    made = rule(None, ["tree"], automobile="car", kitten="cat")
+    assert made.number(SEEN)[0].names == ("car", "cat", "Traffic Light")
+
+
+def test_names_that_the_data_declare_keep_their_order_and_those_without_objects():
+    made = rule(None, ["tree"], kitten="cat")
+    declared = ["zebra", "tree", "kitten", "cat", "automobile", "traffic light"]
+    assert made.number(SEEN, declared)[0].names == ("zebra", "cat", "automobile", "traffic light")
+
+
+def test_classes_win_over_ignore():
+    assert rule(("cat",), ["cat", "*"]).number({"cat": "a"})[1] == {"cat": 0}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((("cat",), (), {"kitten": "cats"}), "makes 'kitten' a 'cats', which is not in CLASSES"),
+        ((None, ("*",), {}), "IGNORE '.' drops what is not in CLASSES"),
+        ((None, ("Kitten",), {"kitten": "cat"}), "both in CLASS_MAP and in IGNORE"),
+        ((("cat", "CAT"), (), {}), "'cat' is listed twice, again as 'CAT'"),
+        ((None, (), {"kitten": "cat", "Kitten": "dog"}), "CLASS_MAP names 'Kitten' twice"),
+    ],
+)
+def test_settings_that_contradict_each_other(arguments, message):
+    classes, ignore, class_map = arguments
+    with pytest.raises(UserError, match=message):
+        rule(classes, ignore, **class_map)
+
+
+def test_no_class_at_all():
+    with pytest.raises(UserError, match="no object in any image"):
+        rule().number({})
