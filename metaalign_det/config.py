@@ -80,6 +80,7 @@ def _add_data(cfg: CN) -> None:
     cfg.INPUT.VIEWS = CN()
     cfg.INPUT.VIEWS.SOURCE = "weak"
     cfg.INPUT.VIEWS.TARGET = "weak"
+    _add_strong_views(cfg)
 
     # Augmentation of classification images, in training and in test.
     cfg.INPUT.CLASSIFICATION = CN()
@@ -93,6 +94,37 @@ def _add_data(cfg: CN) -> None:
     cfg.INPUT.CLASSIFICATION.FLIP = True
     # Decoded images kept in memory, megabytes per data set and worker; 0 = read them every time.
     cfg.INPUT.CLASSIFICATION.CACHE_MB = 0
+
+
+def _add_strong_views(cfg: CN) -> None:
+    # Strong views (INPUT.VIEWS): the weak view of an image with its boxes where they are, and
+    cfg.INPUT.STRONG = CN()
+    # brightness, contrast, saturation times a factor uniform in 1 +- this, in [0, 1],
+    cfg.INPUT.STRONG.BRIGHTNESS = 0.4
+    cfg.INPUT.STRONG.CONTRAST = 0.4
+    cfg.INPUT.STRONG.SATURATION = 0.4
+    # hue turned by at most this share of the circle, in [0, 0.5],
+    cfg.INPUT.STRONG.HUE = 0.1
+    # all four of them with this probability;
+    cfg.INPUT.STRONG.COLOR_PROB = 0.8
+    # greyscale with this probability;
+    cfg.INPUT.STRONG.GREY_PROB = 0.2
+    # Gaussian blur with this probability, its standard deviation in pixels (least, greatest);
+    cfg.INPUT.STRONG.BLUR_PROB = 0.5
+    cfg.INPUT.STRONG.BLUR_SIGMA = (0.1, 2.0)
+    # rectangles of noise, one for each of these probabilities; () = none,
+    cfg.INPUT.STRONG.ERASE_PROBS = (0.7, 0.5, 0.3)
+    # each of them this share of the image (least, greatest), width over height (least, greatest),
+    cfg.INPUT.STRONG.ERASE_AREA = (0.02, 0.2)
+    cfg.INPUT.STRONG.ERASE_ASPECT = (0.3, 3.3)
+    # in images of these domains: "source", "target";
+    cfg.INPUT.STRONG.ERASE_DOMAINS = ("source",)
+    # blocks filled with MODEL.PIXEL_MEAN, each with this probability; 0 = none,
+    cfg.INPUT.STRONG.MASK_RATIO = 0.5
+    # of this side in pixels,
+    cfg.INPUT.STRONG.MASK_BLOCK = 32
+    # in images of these domains.
+    cfg.INPUT.STRONG.MASK_DOMAINS = ("target",)
 
 
 def _add_backbones(cfg: CN) -> None:

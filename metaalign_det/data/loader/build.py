@@ -15,37 +15,60 @@ from torch.utils.data import DataLoader
 from ...errors import UserError
 from ..catalog.domains import domain_kind, load_labelled, load_unlabelled, source_domains
 from ..views.detection import SourceMapper, TargetMapper
-from .stream import ImageLoader, MappedImages, Mapper, Stream
+from ..views.strong import DOMAINS, VIEWS, StrongView
+from .stream import STRONG, ImageLoader, MappedImages, Mapper, Stream
 
 logger = logging.getLogger(__name__)
 
 
 class AdaptationLoader:
-    """Iterates over ``{"source": list[dict], "target": list[dict]}`` without end.
+    """Iterates over batches, ``{"source": list[dict], "target": list[dict]}``, without end.
+
+    Where strong views are asked for, there are ``source_strong`` and ``target_strong`` beside or
+    instead of these: dicts of the same images after the same geometry, sharing all but ``image``.
 
     Args:
         sources: one stream a source domain.
         target: None yields empty target lists.
         start_iter: number of the first batch; read when iteration begins.
         seed: what the streams were built with, for the record.
+        views: of source and target, each "weak", "strong" or "both".
     """
 
     def __init__(
-        self, sources: Sequence[Stream], target: Stream | None, start_iter: int, seed: int
+        self,
+        sources: Sequence[Stream],
+        target: Stream | None,
+        start_iter: int,
+        seed: int,
+        views: tuple[str, str] = ("weak", "weak"),
     ) -> None:
         self.sources = tuple(sources)
         self.target = target
         self.start_iter = start_iter
         self.seed = seed
+        self.views = views
 
     def __iter__(self) -> Iterator[dict[str, list[dict]]]:
         sources = [stream.batches(self.start_iter) for stream in self.sources]
         target = None if self.target is None else self.target.batches(self.start_iter)
         while True:
-            yield {
-                "source": [image for batches in sources for image in next(batches)],
-                "target": [] if target is None else next(target),
-            }
+            yield self._batch(
+                [image for batches in sources for image in next(batches)],
+                [] if target is None else next(target),
+            )
+
+    def _batch(self, source: list[dict], target: list[dict]) -> dict[str, list[dict]]:
+        batch = {}
+        for domain, images, views in zip(DOMAINS, (source, target), self.views):
+            if views != "weak":
+                strong = [image.pop(STRONG) for image in images]
+                batch[f"{domain}_strong"] = [
+                    {**image, "image": view} for image, view in zip(images, strong)
+                ]
+            if views != "strong":
+                batch[domain] = images
+        return batch
 
 
 def build_adaptation_train_loader(
@@ -61,7 +84,7 @@ def build_adaptation_train_loader(
     Every source domain (``DATASETS.TRAIN_DOMAINS``) is a stream with an equal share of
     ``SOLVER.IMS_PER_BATCH``; all of ``DATASETS.TARGET`` is one with
     ``SOLVER.IMS_PER_BATCH_TARGET``. Each image has its ``domain``: source domains from 0, then
-    the target.
+    the target. ``INPUT.VIEWS`` says which views of them there are.
 
     Args:
         cfg: as of :func:`metaalign_det.config.add_metaalign_config`.
@@ -80,6 +103,7 @@ def build_adaptation_train_loader(
     domains = source_domains(cfg)
     kind = domain_kind([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TARGET])
     per_domain, target_size = batch_sizes(cfg, len(domains))
+    views, (source_strong, target_strong) = _views(cfg)
     common = {
         "seed": seed,
         "group_aspect_ratios": cfg.DATALOADER.ASPECT_RATIO_GROUPING and kind == "detection",
@@ -100,7 +124,8 @@ def build_adaptation_train_loader(
                     f"of {', '.join(names)} have boxes. Set it to False"
                 )
             labels = [d["label"] for d in dicts]
-        sources.append(Stream(dicts, mapper, per_domain, number=number, labels=labels, **common))
+        own = {"number": number, "labels": labels, "strengthen": source_strong}
+        sources.append(Stream(dicts, mapper, per_domain, **own, **common))
     target = None
     if cfg.DATASETS.TARGET:
         number = len(domains)
@@ -108,8 +133,23 @@ def build_adaptation_train_loader(
             {**d, "domain": number} for name in cfg.DATASETS.TARGET for d in load_unlabelled(name)
         ]
         mapper = target_mapper or default_mapper(cfg, kind, is_train=True, labelled=False)
-        target = Stream(dicts, mapper, target_size, number=number, **common)
-    return AdaptationLoader(sources, target, start_iter, seed)
+        own = {"number": number, "strengthen": target_strong}
+        target = Stream(dicts, mapper, target_size, **own, **common)
+    return AdaptationLoader(sources, target, start_iter, seed, views)
+
+
+def _views(cfg: CfgNode) -> tuple[tuple[str, str], list[StrongView | None]]:
+    """``INPUT.VIEWS`` of source and target, and what makes the strong ones."""
+    views = (cfg.INPUT.VIEWS.SOURCE, cfg.INPUT.VIEWS.TARGET)
+    for domain, wanted in zip(DOMAINS, views):
+        if wanted not in VIEWS:
+            raise UserError(
+                f"INPUT.VIEWS.{domain.upper()} must be {', '.join(VIEWS)}, not {wanted!r}"
+            )
+    return views, [
+        None if wanted == "weak" else StrongView.from_config(cfg, domain)
+        for domain, wanted in zip(DOMAINS, views)
+    ]
 
 
 def batch_sizes(cfg: CfgNode, domains: int) -> tuple[int, int]:

@@ -11,6 +11,7 @@ import torch
 
 # Purposes of random numbers; the second entry of every seed.
 ORDER, AUGMENTATION, CLASS_ORDER = range(3)
+STRONG_VIEW = 4
 
 
 def generator(seed: int, purpose: int, stream: int, *counters: int) -> np.random.Generator:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 import torch
 from detectron2.data import DatasetFromList
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
 
 from ...errors import UserError
-from .randomness import AUGMENTATION, preserved, reseed
+from .randomness import AUGMENTATION, STRONG_VIEW, generator, preserved, reseed
 from .sampler import Draw, StreamSampler, aspect_groups
 
 #: Turns a dataset dict into what a model is fed.
 Mapper = Callable[[dict], dict]
+#: Turns a weak view of an image (uint8 Tensor (C, H, W)) into a strong one.
+Strengthen = Callable[[torch.Tensor, np.random.Generator], torch.Tensor]
+#: Key of an image's strong view beside ``image``, on its way to a list of its own.
+STRONG = "strong_image"
 
 
 class _Failure:
@@ -25,15 +30,27 @@ class _Failure:
 
 
 class MappedImages(Dataset):
-    """Maps images by number; with a seed, under random numbers that the draw determines."""
+    """Maps images by number; with a seed, under random numbers that the draw determines.
+
+    Args:
+        dicts: dataset dicts.
+        mapper: dataset dict -> model input.
+        seed: (seed, stream number); None leaves the generators as they are.
+        strengthen: makes the strong view, under random numbers of its own; None makes none.
+    """
 
     def __init__(
-        self, dicts: list[dict], mapper: Mapper, seed: tuple[int, int] | None = None
+        self,
+        dicts: list[dict],
+        mapper: Mapper,
+        seed: tuple[int, int] | None = None,
+        strengthen: Strengthen | None = None,
     ) -> None:
         # Serialised, so that worker processes share the memory.
         self.dicts = DatasetFromList(dicts, copy=False)
         self.mapper = mapper
         self.seed = seed
+        self.strengthen = strengthen
 
     def __len__(self) -> int:
         return len(self.dicts)
@@ -46,7 +63,7 @@ class MappedImages(Dataset):
                 return [self._map(index) for index in items]
             for index, draw in items:
                 reseed(self.seed[0], AUGMENTATION, self.seed[1], draw)
-                mapped.append(self._map(index))
+                mapped.append(self._strengthened(self._map(index), draw))
         return mapped
 
     def __getitem__(self, item: Draw | int) -> dict | _Failure:
@@ -57,6 +74,12 @@ class MappedImages(Dataset):
             return self.mapper(self.dicts[index])
         except UserError as error:
             return _Failure(error)
+
+    def _strengthened(self, mapped: dict | _Failure, draw: int) -> dict | _Failure:
+        if self.strengthen is not None and isinstance(mapped, dict):
+            numbers = generator(self.seed[0], STRONG_VIEW, self.seed[1], draw)
+            mapped[STRONG] = self.strengthen(mapped["image"], numbers)
+        return mapped
 
 
 class ImageLoader(DataLoader):
@@ -92,6 +115,9 @@ class Stream:
     nor the state of any global generator, nor on what was loaded before. With W processes, the
     W shares of a batch are together the batch of a single process.
 
+    A strong view, if there is one, is beside ``image`` under :data:`STRONG`: the same image after
+    the same geometry. Having one changes no other number.
+
     Args:
         dicts: dataset dicts of all images.
         mapper: dataset dict -> model input.
@@ -102,6 +128,7 @@ class Stream:
         labels: classes of the images, to draw every class equally often.
         num_workers: loading processes; 0 loads in this one.
         pin_memory: for copies to a CUDA device.
+        strengthen: makes strong views of the images; None makes none.
         rank, world_size: this process among those of the job; default: as Detectron2 has it.
     """
 
@@ -117,10 +144,11 @@ class Stream:
         labels: Sequence[int] | None = None,
         num_workers: int = 0,
         pin_memory: bool = False,
+        strengthen: Strengthen | None = None,
         rank: int | None = None,
         world_size: int | None = None,
     ) -> None:
-        self.images = MappedImages(dicts, mapper, (seed, number))
+        self.images = MappedImages(dicts, mapper, (seed, number), strengthen)
         self.groups = aspect_groups(dicts) if group_aspect_ratios else [0] * len(dicts)
         self.num_workers = num_workers
         self.pin_memory = pin_memory
