@@ -15,7 +15,16 @@ from tqdm import tqdm
 from ..errors import UserError
 from . import manifest
 from .generate import Recipe, image_id, write_split_images
-from .splits import CLASSES, FOLDER, SPLITS, Split, datasets_root, resolve_sizes
+from .splits import (
+    CLASSES,
+    COLLECTIONS,
+    FOLDER,
+    OPENMOJI_FOLDER,
+    PHOTO_LARGE_FOLDER,
+    Split,
+    datasets_root,
+    resolve_sizes,
+)
 from .sprites import SPRITE_SETS, check_wheels
 from .store import build_once, read_manifest
 
@@ -62,30 +71,76 @@ def ensure_mini_voc2watercolor(
             did not make, files missing from one that it made, or a root that cannot be written.
     """
     recipe = Recipe(seed, strength, stylization, tuple(target_sprites))
-    resolved = resolve_sizes(sizes)
+    return _ensure(FOLDER, recipe, root, sizes, progress, workers)
+
+
+def ensure_mini_openmoji(
+    root: str | Path | None = None,
+    *,
+    seed: int = 0,
+    sizes: Mapping[str, int] | None = None,
+    progress: bool = True,
+    workers: int = 1,
+) -> Path:
+    """The hard target, ``<root>/mini_openmoji``: OpenMoji sprites, watercolor of strength 1.
+
+    Args, Returns, Raises: as :func:`ensure_mini_voc2watercolor`; the tree is ``watercolor``.
+    """
+    recipe = Recipe(seed, 1.0, 0.0, ("openmoji",))
+    return _ensure(OPENMOJI_FOLDER, recipe, root, sizes, progress, workers)
+
+
+def ensure_mini_photo_large(
+    root: str | Path | None = None,
+    *,
+    seed: int = 0,
+    sizes: Mapping[str, int] | None = None,
+    progress: bool = True,
+    workers: int = 1,
+) -> Path:
+    """More source training images, ``<root>/mini_photo_large``, drawn as ``mini_photo_train``.
+
+    Args, Returns, Raises: as :func:`ensure_mini_voc2watercolor`; the tree is ``photo``.
+    """
+    return _ensure(PHOTO_LARGE_FOLDER, Recipe(seed), root, sizes, progress, workers)
+
+
+def _ensure(
+    name: str,
+    recipe: Recipe,
+    root: str | Path | None,
+    sizes: Mapping[str, int] | None,
+    progress: bool,
+    workers: int,
+) -> Path:
+    """Generate one of ``COLLECTIONS`` unless the same is already there."""
+    splits = COLLECTIONS[name]
+    resolved = resolve_sizes(sizes, splits)
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
         raise UserError(f"workers must be a whole number from 1, not {workers!r}")
-    folder = datasets_root(root) / FOLDER
+    folder = datasets_root(root) / name
     wanted = manifest.expected(recipe, resolved)
     found = read_manifest(folder)
     if found is not None and found.get("generator") == manifest.GENERATOR:
         changed = manifest.difference(found, wanted)
         if changed is None:
-            _check_complete(folder, resolved)
-            logger.info("Mini VOC->Watercolor is in %s already", folder)
+            _check_complete(folder, resolved, splits)
+            logger.info("the miniature is in %s already", folder)
             return folder
         logger.info("%s is generated anew: %s", folder, changed)
 
     check_wheels(SPRITE_SETS)
-    logger.info("generating Mini VOC->Watercolor, %d images: %s", sum(resolved.values()), folder)
+    logger.info("generating %d images: %s", sum(resolved.values()), folder)
     return build_once(
-        folder, wanted, lambda staging: _generate(staging, recipe, resolved, progress, workers)
+        folder,
+        wanted,
+        lambda staging: _generate(staging, recipe, resolved, splits, progress, workers),
     )
 
 
-def _check_complete(folder: Path, sizes: Mapping[str, int]) -> None:
+def _check_complete(folder: Path, sizes: Mapping[str, int], splits: Sequence[Split]) -> None:
     """Complain about files that somebody deleted; the generator itself leaves no gaps."""
-    for split in SPLITS:
+    for split in splits:
         voc = folder / split.domain
         names = [image_id(split, i) for i in range(sizes[split.name])]
         wanted = {Path("ImageSets/Main", f"{split.split}.txt")}
@@ -102,11 +157,16 @@ def _check_complete(folder: Path, sizes: Mapping[str, int]) -> None:
 
 
 def _generate(
-    staging: Path, recipe: Recipe, sizes: Mapping[str, int], progress: bool, workers: int
+    staging: Path,
+    recipe: Recipe,
+    sizes: Mapping[str, int],
+    splits: Sequence[Split],
+    progress: bool,
+    workers: int,
 ) -> None:
     """Write all VOC trees and the object counts below ``staging``, an empty folder."""
     tasks: list[tuple[Split, range]] = []
-    for split in SPLITS:
+    for split in splits:
         voc, total = staging / split.domain, sizes[split.name]
         for part in ("JPEGImages", "Annotations", "ImageSets/Main"):
             (voc / part).mkdir(parents=True, exist_ok=True)
@@ -114,7 +174,7 @@ def _generate(
         (voc / "ImageSets" / "Main" / f"{split.split}.txt").write_text(listing, encoding="utf-8")
         tasks += [(split, range(i, min(i + _CHUNK, total))) for i in range(0, total, _CHUNK)]
 
-    counts = {split.name: dict.fromkeys(CLASSES, 0) for split in SPLITS}
+    counts = {split.name: dict.fromkeys(CLASSES, 0) for split in splits}
     bar = tqdm(
         total=sum(sizes.values()), desc="mini data", unit="img", disable=not progress, mininterval=1
     )

@@ -1,9 +1,9 @@
-"""Names, sizes and places of the six Mini VOC->Watercolor data sets; imports nothing heavy."""
+"""Names, sizes and places of the Mini VOC->Watercolor data sets; imports nothing heavy."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +20,8 @@ class Split:
 
     Attributes:
         name: what it is registered as.
-        domain: folder below ``<datasets root>/mini_voc2watercolor``, and how it is drawn: "photo";
-            "watercolor", with the target sprites; "mixed", the same with both sprite sets.
+        domain: folder below that of its collection, and how it is drawn: "photo"; "watercolor",
+            with the target sprites; "mixed", the same with both sprite sets.
         split: name of its list in ``ImageSets/Main``.
         images: default number of images.
         held_out: drawn with glyphs that ``mini_photo_train`` never shows.
@@ -45,6 +45,28 @@ SPLITS: tuple[Split, ...] = (
     Split("mini_mixed_test", "mixed", "test", 300, True, 5),
 )
 
+#: The hard target: every effect of the watercolor at full strength, and every object by a designer
+#: whom the source never shows.
+OPENMOJI_FOLDER = "mini_openmoji"
+OPENMOJI_SPLITS: tuple[Split, ...] = (
+    Split("mini_openmoji_train", "watercolor", "train", 1000, True, 7),
+    Split("mini_openmoji_val", "watercolor", "val", 400, True, 8),
+    Split("mini_openmoji_test", "watercolor", "test", 600, True, 9),
+)
+
+#: More of the source, for detectors that are trained until they saturate.
+PHOTO_LARGE_FOLDER = "mini_photo_large"
+PHOTO_LARGE_SPLITS: tuple[Split, ...] = (
+    Split("mini_photo_large_train", "photo", "train", 2000, False, 10),
+)
+
+#: Folder -> what is generated there together.
+COLLECTIONS: dict[str, tuple[Split, ...]] = {
+    FOLDER: SPLITS,
+    OPENMOJI_FOLDER: OPENMOJI_SPLITS,
+    PHOTO_LARGE_FOLDER: PHOTO_LARGE_SPLITS,
+}
+
 
 def datasets_root(root: str | Path | None = None) -> Path:
     """``root``, or else ``$DETECTRON2_DATASETS``, or else ``./datasets``, as in Detectron2."""
@@ -60,13 +82,19 @@ def mini_splits(root: str | Path | None = None) -> dict[str, tuple[Path, str]]:
     Returns:
         name -> (VOC folder with JPEGImages, Annotations and ImageSets; split).
     """
-    base = datasets_root(root) / FOLDER
-    return {s.name: (base / s.domain, s.split) for s in SPLITS}
+    base = datasets_root(root)
+    return {
+        s.name: (base / folder / s.domain, s.split)
+        for folder, splits in COLLECTIONS.items()
+        for s in splits
+    }
 
 
-def resolve_sizes(sizes: Mapping[str, int] | None) -> dict[str, int]:
+def resolve_sizes(
+    sizes: Mapping[str, int] | None, splits: Sequence[Split] = SPLITS
+) -> dict[str, int]:
     """Default numbers of images with those of ``sizes`` (by data set name) in their place."""
-    resolved = {s.name: s.images for s in SPLITS}
+    resolved = {s.name: s.images for s in splits}
     for name, count in (sizes or {}).items():
         if name not in resolved:
             raise UserError(f"sizes: no mini data set {name!r}; there are: {', '.join(resolved)}")

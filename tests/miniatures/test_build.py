@@ -13,9 +13,16 @@ import cv2
 import pytest
 
 from metaalign_det.errors import UserError
-from metaalign_det.miniatures import build, ensure_mini_voc2watercolor, mini_splits
+from metaalign_det.miniatures import (
+    build,
+    ensure_mini_openmoji,
+    ensure_mini_photo_large,
+    ensure_mini_voc2watercolor,
+    mini_splits,
+)
+from metaalign_det.miniatures.contact_sheet import _STREAM as SHEET_STREAM
 from metaalign_det.miniatures.manifest import generator_version
-from metaalign_det.miniatures.splits import CLASSES, SPLITS
+from metaalign_det.miniatures.splits import CLASSES, COLLECTIONS, SPLITS
 
 pytest.importorskip("resvg_py")
 pytest.importorskip("sklearn")
@@ -61,7 +68,8 @@ def generated(tmp_path_factory):
 
 def test_every_split_is_a_readable_voc_tree_with_boxes_inside_the_image(generated):
     counts = json.loads((generated / build.FOLDER / build.OBJECT_COUNTS).read_text())
-    for name, (voc, split) in mini_splits(generated).items():
+    for name in SMALL:
+        voc, split = mini_splits(generated)[name]
         ids = (voc / "ImageSets" / "Main" / f"{split}.txt").read_text().split()
         assert len(ids) == SMALL[name]
         seen = dict.fromkeys(CLASSES, 0)
@@ -216,5 +224,29 @@ def test_bad_options_are_refused_before_anything_is_written(tmp_path, options, m
 def test_the_root_is_detectron2s_by_default(monkeypatch, tmp_path):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     names = mini_splits()
-    assert list(names) == [s.name for s in SPLITS]
+    assert list(names) == [s.name for splits in COLLECTIONS.values() for s in splits]
     assert names["mini_watercolor_val"] == (tmp_path / build.FOLDER / "watercolor", "val")
+
+
+def test_no_two_data_sets_share_a_random_stream():
+    streams = [s.stream for splits in COLLECTIONS.values() for s in splits]
+    assert len({*streams, SHEET_STREAM}) == len(streams) + 1
+
+
+def test_the_hard_target_is_openmoji_alone_at_full_strength_on_held_out_glyphs(tmp_path):
+    sizes = {"mini_openmoji_train": 2, "mini_openmoji_val": 1, "mini_openmoji_test": 1}
+    folder = ensure_mini_openmoji(tmp_path, sizes=sizes, progress=False)
+    recipe = json.loads((folder / "manifest.json").read_text())["recipe"]
+    assert recipe["strength"] == 1.0 and recipe["target_sprites"] == ["openmoji"]
+    assert len(list((folder / "watercolor" / "JPEGImages").iterdir())) == 4
+    splits = COLLECTIONS[folder.name]
+    assert all(split.held_out for split in splits)
+    assert {s.split: s.images for s in splits}["val"] >= 300
+    assert {s.split: s.images for s in splits}["test"] >= 500
+
+
+def test_more_source_images_are_generated_apart(tmp_path):
+    sizes = {"mini_photo_large_train": 1}
+    folder = ensure_mini_photo_large(tmp_path, sizes=sizes, progress=False)
+    assert len(list((folder / "photo" / "JPEGImages").iterdir())) == 1
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == [folder.name]

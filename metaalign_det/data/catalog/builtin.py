@@ -6,9 +6,11 @@ Registered when :mod:`metaalign_det.data` is imported. Nothing is read then: roo
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from ...miniatures.splits import CLASSES as MINI_CLASSES
 from ...miniatures.splits import FOLDER as MINI_FOLDER
-from ...miniatures.splits import mini_splits
+from ...miniatures.splits import OPENMOJI_FOLDER, PHOTO_LARGE_FOLDER, mini_splits
 from ...roots import datasets_root
 from ..formats.voc import VOC_CLASSES, WATERCOLOR_CLASSES
 from .builtin_classification import register_builtin_classification
@@ -47,15 +49,26 @@ def register_builtin() -> None:
             expected=images,
         )
     for name, (root, split) in mini_splits("").items():
-        register_voc_domain(name, root, split, MINI_CLASSES, prepare=_generate_mini)
+        prepare = _GenerateMini(root.parts[0])
+        register_voc_domain(name, root, split, MINI_CLASSES, prepare=prepare)
     register_builtin_driving()
     register_builtin_classification()
 
 
-def _generate_mini() -> None:
-    """Generate the miniature on first use; what is there, however it was made, is kept."""
-    if not (datasets_root() / MINI_FOLDER).exists():
-        # Imported here: drawing needs packages of the extra "mini".
-        from ...miniatures.build import ensure_mini_voc2watercolor
+@dataclass(frozen=True)
+class _GenerateMini:
+    """Generates a miniature on first use; what is there, however it was made, is kept."""
 
-        ensure_mini_voc2watercolor(datasets_root())
+    folder: str
+
+    def __call__(self) -> None:
+        if not (datasets_root() / self.folder).exists():
+            # Imported here: drawing needs packages of the extra "mini".
+            from ...miniatures import build
+
+            ensure = {
+                MINI_FOLDER: build.ensure_mini_voc2watercolor,
+                OPENMOJI_FOLDER: build.ensure_mini_openmoji,
+                PHOTO_LARGE_FOLDER: build.ensure_mini_photo_large,
+            }
+            ensure[self.folder](datasets_root())
