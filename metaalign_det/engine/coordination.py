@@ -64,8 +64,8 @@ class CoordinationHook(HookBase):
             raise UserError(
                 f"{type(self).__name__} has no inner loop to work in: it is registered with a "
                 f"{self.trainer.__class__.__name__}. Register it with a DefaultTrainer (or a "
-                "subclass), or train with metaalign_det.engine.loop.AdaptationLoop(model, loader, optimizer, "
-                "seed=0, source=...) in place of Detectron2's SimpleTrainer"
+                "subclass), or train with metaalign_det.engine.loop.AdaptationLoop(model, loader, "
+                "optimizer, seed=0, source=...) in place of Detectron2's SimpleTrainer"
             )
         model = inner.model
         if isinstance(model, DistributedDataParallel):
