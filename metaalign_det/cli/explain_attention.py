@@ -19,17 +19,18 @@ from ..explain.attention import METHODS, TASK
 from ..explain.attention_pictures import draw_attention, draw_focus
 from ..explain.attention_study import Attention, choose_shown, study_attention, summarise
 from ..explain.record import Progress, Record, markdown_table
-from ..explain.runs import RunFolder, open_runs
-from ..explain.samples import read_samples
+from ..explain.runs import open_runs
+from ..explain.samples import default_sets, read_samples
 
 _FILES = ("attention.jpg", "attention_focus.png", "attention.json", "attention.md")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--data", metavar="NAME|FOLDER|FILE", help="default: the first of DATASETS.TEST")
+    add("--data", metavar="NAME|FOLDER|FILE", help="default: the set of DATASETS.TEST named most "
+        "like DATASETS.TARGET")  # fmt: skip
     add("--domain", choices=("source", "target"), help="that the images are of (default: target, "
-        "unless --data is one of the source data sets of the run)")  # fmt: skip
+        "unless --data is a source data set of the run)")  # fmt: skip
     add("--method", choices=METHODS, default="layercam", help="drawn (default: layercam)")
     add("--objectives", nargs="+", metavar="NAME", help="drawn, e.g. task global (default: all)")
     add("--layer", default="", metavar="MODULE", help="look at this module's output, e.g. "
@@ -45,8 +46,10 @@ def run(args: argparse.Namespace, progress: Progress) -> int:
     if args.images < 0 or args.show < 1:
         raise UserError("--images must be 0 or more and --show 1 or more")
     runs = open_runs(args.runs)
-    where = args.data or _default_data(runs[0])
-    domain = args.domain or ("source" if where in runs[0].cfg.DATASETS.TRAIN else "target")
+    source, target = default_sets([r.cfg for r in runs])
+    where = args.data or target
+    is_source = where == source or where in runs[0].cfg.DATASETS.TRAIN
+    domain = args.domain or ("source" if is_source else "target")
     number = 0 if domain == "source" else 1
     print(f"reading {len(runs)} runs ({', '.join(r.label for r in runs)}) and {where}")
     studies, shown = [], []
@@ -73,9 +76,7 @@ def run(args: argparse.Namespace, progress: Progress) -> int:
     )
     written = ["attention.jpg"]
     if any("focus" in m[args.method] for r in summary["runs"].values() for m in r.values()):
-        draw_focus(
-            record.path("attention_focus.png"), summary["runs"], args.method, objectives
-        )
+        draw_focus(record.path("attention_focus.png"), summary["runs"], args.method, objectives)
         written.append("attention_focus.png")
     settings = {
         "data": where,
@@ -90,14 +91,10 @@ def run(args: argparse.Namespace, progress: Progress) -> int:
     parts = _tables(summary, objectives, settings)
     record.write_markdown("attention.md", "Where it looks", parts, args.argv)
     print("\n\n".join(parts))
-    print(f"\nwritten to {record.folder}: {', '.join([*written, 'attention.json', 'attention.md'])}")
+    print(
+        f"\nwritten to {record.folder}: {', '.join([*written, 'attention.json', 'attention.md'])}"
+    )
     return 0
-
-
-def _default_data(run: RunFolder) -> str:
-    if not run.cfg.DATASETS.TEST:
-        raise UserError(f"{run.folder}: its config names no DATASETS.TEST; give --data")
-    return run.cfg.DATASETS.TEST[0]
 
 
 def _chosen(asked: list[str] | None, studies: list[Attention]) -> list[str]:
@@ -111,8 +108,8 @@ def _chosen(asked: list[str] | None, studies: list[Attention]) -> list[str]:
 def _tables(summary: dict, objectives: list[str], settings: dict) -> list[str]:
     parts = [
         f"{settings['images']} images of {settings['data']} ({settings['domain']} domain), seed "
-        f"{settings['seed']}. *Focus*: attention inside ground-truth boxes over the boxes' share of "
-        "the area, mean over images with a 95 % bootstrap interval; 1 is chance, and *others'* is "
+        f"{settings['seed']}. *Focus*: attention inside ground-truth boxes over the boxes' share "
+        "of the area, mean over images with a 95 % bootstrap interval; 1 is chance, and *others'* is "
         "the same maps on other images' boxes. *Overlap*: share of an objective's attention that "
         "falls where the task's does (*elsewhere*: with the task's map of another image). *Minus "
         "first*: focus minus that of the first run with the objective, same images."

@@ -74,12 +74,18 @@ class RunFolder:
             self.checkpoint()
         return sorted(found.items())
 
-    def model(self, checkpoint: Path | None = None) -> nn.Module:
-        """The model of a checkpoint (default: the last), in evaluation mode, parameters frozen."""
+    def model(self, checkpoint: Path | None = None, trainable: bool = False) -> nn.Module:
+        """The model of a checkpoint (default: the last).
+
+        Args:
+            checkpoint: its path.
+            trainable: in training mode, with gradients of what the config trains; otherwise in
+                evaluation mode with all parameters frozen.
+        """
         model = build_model(self.cfg)
         path = self.checkpoint() if checkpoint is None else checkpoint
         DetectionCheckpointer(model, save_to_disk=False).load(str(path))
-        return model.eval().requires_grad_(False)
+        return model.train() if trainable else model.eval().requires_grad_(False)
 
 
 def open_runs(given: Sequence[str]) -> list[RunFolder]:

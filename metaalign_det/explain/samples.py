@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,3 +136,27 @@ def _sample(dataset_dict: dict, mapped: dict) -> Sample:
         np.array(boxes, dtype=float).reshape(-1, 4) * scale,
         np.array([int(a["category_id"]) for a in kept], dtype=int),
     )
+
+
+def default_sets(cfgs: Sequence[CfgNode]) -> tuple[str, str]:
+    """The source and the target data set to look at when the user names none.
+
+    The target is the set of ``DATASETS.TEST`` whose name is most like that of ``DATASETS.TARGET``
+    (of the first run that has one), the source the one most like ``DATASETS.TRAIN``, or that one
+    itself where no other test set is left.
+
+    Raises:
+        UserError: the configs name no test set.
+    """
+    cfg = next((c for c in cfgs if c.DATASETS.TARGET), cfgs[0])
+    tests = list(cfg.DATASETS.TEST)
+    if not tests:
+        raise UserError("the run's config names no DATASETS.TEST: say which data to look at")
+
+    def likeness(name: str, names: Sequence[str]) -> int:
+        return len(os.path.commonprefix([name, names[0]])) if names else 0
+
+    target = max(tests, key=lambda name: likeness(name, cfg.DATASETS.TARGET))
+    others = [n for n in tests if n != target and likeness(n, cfg.DATASETS.TRAIN)]
+    source = max(others, key=lambda n: likeness(n, cfg.DATASETS.TRAIN), default="")
+    return source or (cfg.DATASETS.TRAIN[0] if cfg.DATASETS.TRAIN else ""), target
