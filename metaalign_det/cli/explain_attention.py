@@ -108,8 +108,8 @@ def _chosen(asked: list[str] | None, studies: list[Attention]) -> list[str]:
 def _tables(summary: dict, objectives: list[str], settings: dict) -> list[str]:
     parts = [
         f"{settings['images']} images of {settings['data']} ({settings['domain']} domain), seed "
-        f"{settings['seed']}. *Focus*: attention inside ground-truth boxes over the boxes' share "
-        "of the area, mean over images with a 95 % bootstrap interval; 1 is chance, and *others'* is "
+        f"{settings['seed']}. *Focus*: attention inside ground-truth boxes over their share of the "
+        "area, mean over images with a 95 % bootstrap interval; 1 is chance, and *others'* is "
         "the same maps on other images' boxes. *Overlap*: share of an objective's attention that "
         "falls where the task's does (*elsewhere*: with the task's map of another image). *Minus "
         "first*: focus minus that of the first run with the objective, same images."

@@ -109,8 +109,8 @@ def _tables(measured: dict, settings: dict) -> list[str]:
     parts = [
         f"Source {settings['source']}, target {settings['target']}, seed {settings['seed']}. In "
         "brackets the 95 % range under chance (permuted labels). Domains: lower is closer. "
-        "Classes: higher is clearer. *Nearest class*: share of target examples whose nearest source "
-        "example has their class."
+        "Classes: higher is clearer. *Nearest class*: share of target examples whose nearest "
+        "source example has their class."
     ]
     for level, of_runs in measured.items():
         names = list(dict.fromkeys(name for found in of_runs.values() for name in found))

@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 
 from ..errors import UserError
-from ..explain.agreement import WHOLE, Agreement, aligns, averages, interval, measure_agreement
+from ..explain.agreement import WHOLE, Agreement, aligns, averages, measure_agreement
 from ..explain.agreement_pictures import draw_agreement, draw_over_training
 from ..explain.record import Progress, Record, markdown_table
 from ..explain.runs import RunFolder, open_runs
@@ -101,7 +101,8 @@ def _numbers(one: Agreement) -> dict:
 def _tables(measured: list[Agreement], last: list[Agreement], args) -> list[str]:
     parts = [
         f"Mean over {args.batches} training batches with a 95 % interval, seed {args.seed}. g: "
-        "gradient of alignment, v: of the task, over the backbone's stages. *Two batches*: cosine "
+        "gradient of alignment, v: of the task, over the backbone's stages; of norms and changes "
+        "the geometric mean. *Two batches*: cosine "
         "of one objective's gradients on two batches, what noise leaves. H_task g and H_A v add up "
         "to the gradient of ⟨g, v⟩. *Curvature*: g'H_task g / |g|²."
     ]
@@ -115,7 +116,7 @@ def _tables(measured: list[Agreement], last: list[Agreement], args) -> list[str]
     rows = []
     for one in last:
         for alpha, found in sorted(one.along.items()):
-            of = {k: interval(v) for k, v in found[WHOLE].items()}
+            of = averages(found)[WHOLE]
             cells = [_cell(of[k]) for k in ("cosine", "inner", "change", "task_rise")]
             rows.append([one.label, f"{alpha:g}", *cells])
     if rows:

@@ -134,27 +134,37 @@ def _measure(result, objectives, groups, alphas, second_order, before) -> tuple[
     return v, g
 
 
-def interval(values: Sequence[float]) -> dict[str, float]:
-    """Mean over batches with its 95 % interval (Student's t); NaN values are left out.
+#: Quantities that are above 0 by nature and vary by factors: their mean is the geometric one.
+SIZES = ("norm_alignment", "norm_task", "half_task", "half_alignment", "change")
+
+
+def interval(values: Sequence[float], size: bool = False) -> dict[str, float]:
+    """Mean over batches with its 95 % interval (Student's t); values not finite are left out.
+
+    Args:
+        values: one a batch.
+        size: take the geometric mean of positive values, with the interval of their logarithms.
 
     Returns:
         dict: ``mean``, ``low``, ``high`` and ``batches``; the interval is NaN below 2 batches.
     """
     from scipy.stats import t
 
-    kept = np.array([x for x in values if np.isfinite(x)])
+    kept = np.array([x for x in values if np.isfinite(x) and (x > 0 or not size)])
     n = len(kept)
     if not n:
         return {"mean": np.nan, "low": np.nan, "high": np.nan, "batches": 0}
+    kept = np.log(kept) if size else kept
     half = t.ppf(0.975, n - 1) * kept.std(ddof=1) / n**0.5 if n > 1 else float("nan")
-    mean = float(kept.mean())
-    return {"mean": mean, "low": mean - half, "high": mean + half, "batches": n}
+    ends = [kept.mean(), kept.mean() - half, kept.mean() + half]
+    mean, low, high = (float(np.exp(x) if size else x) for x in ends)
+    return {"mean": mean, "low": low, "high": high, "batches": n}
 
 
 def averages(measured: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[str, dict[str, dict]]:
     """Stage -> quantity -> :func:`interval`."""
     return {
-        stage: {name: interval(values) for name, values in found.items()}
+        stage: {name: interval(values, name in SIZES) for name, values in found.items()}
         for stage, found in measured.items()
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .agreement import WHOLE, Agreement, averages, interval
+from .agreement import SIZES, WHOLE, Agreement, averages, interval
 from .style import RUN_COLORS, save
 
 
@@ -21,23 +21,25 @@ def draw_agreement(path: str | Path, measured: Sequence[Agreement]) -> None:
     figure = Figure(figsize=(9.6, 6.2), dpi=100, layout="constrained")
     (cosines, halves), (along, change) = figure.subplots(2, 2)
     _stages(cosines, measured, {"cosine": "o"})
-    references = [
-        averages(m.at_theta)[WHOLE].get(name, {}).get("mean", float("nan"))
+    two_batches = [
+        averages(m.at_theta)[WHOLE].get("cosine_task_batches", {}).get("mean", float("nan"))
         for m in measured
-        for name in ("cosine_task_batches",)
     ]
     cosines.axhline(0, color="0.35", lw=1, ls="--")
     cosines.set(title="cosine of task and alignment gradients",
                 ylabel="cosine")  # fmt: skip
-    mean = sum(references) / len(references)
-    cosines.text(0.99, 0.02, f"task gradients of two batches: {mean:.2f}", fontsize=7.5,
+    mean = sum(two_batches) / len(two_batches)
+    cosines.text(0.99, 0.02, f"for scale: task gradients of two batches {mean:.2f}", fontsize=7.5,
                  transform=cosines.transAxes, ha="right", color="0.35")  # fmt: skip
     if all("half_task" in m.at_theta[WHOLE] for m in measured):
         _stages(halves, measured, {"half_task": "o", "half_alignment": "^"})
         halves.set(title="both halves of ∇⟨g, v⟩", ylabel="norm", yscale="log")
         for marker, name in (("o", "H_task g (domain role)"), ("^", "H_A v (task role)")):
             halves.plot([], [], marker, color="0.4", ms=5, label=name)
-        halves.legend(fontsize=7.5, frameon=False)
+        low, high = halves.get_ylim()
+        halves.set_ylim(low, high * 2.5)  # room for the legend
+        handles, labels = halves.get_legend_handles_labels()
+        halves.legend(handles[-2:], labels[-2:], fontsize=7.5, frameon=False, ncols=2)
     else:
         halves.set_axis_off()
     _along(along, measured, "cosine")
@@ -48,7 +50,9 @@ def draw_agreement(path: str | Path, measured: Sequence[Agreement]) -> None:
     for ax in (along, change):
         ax.axvline(0, color="0.8", lw=1)
         ax.set_xlabel("α (negative: the opposite direction)")
-    cosines.legend(fontsize=7.5, frameon=False, loc="upper right")
+    low, high = cosines.get_ylim()
+    cosines.set_ylim(low - 0.05, high + 0.15 * (high - low))  # room for the legend
+    cosines.legend(fontsize=7.5, frameon=False, loc="upper right", ncols=3)
     for ax in (cosines, halves, along, change):
         ax.title.set_fontsize(9)
         ax.tick_params(labelsize=8)
@@ -80,7 +84,9 @@ def draw_over_training(path: str | Path, measured: Sequence[Agreement]) -> None:
         for color, (run, checkpoints) in zip(RUN_COLORS, runs.items()):
             x = [c.iteration for c in checkpoints]
             for name, line in quantities.items():
-                found = [interval(c.at_theta[WHOLE].get(name, [])) for c in checkpoints]
+                found = [
+                    interval(c.at_theta[WHOLE].get(name, []), name in SIZES) for c in checkpoints
+                ]
                 ax.plot(x, [f["mean"] for f in found], line, marker="o", ms=3.5, color=color,
                         label=run if line == "-" else None)  # fmt: skip
                 ax.fill_between(x, [f["low"] for f in found], [f["high"] for f in found],
@@ -118,10 +124,8 @@ def _stages(ax, measured: Sequence[Agreement], quantities: Mapping[str, str]) ->
             there = [(i, found[s][name]) for i, s in enumerate(stages) if s in found]
             x = [i + offset for i, _ in there]
             mean = [f["mean"] for _, f in there]
-            bars = [
-                [f["mean"] - f["low"] for _, f in there],
-                [f["high"] - f["mean"] for _, f in there],
-            ]
+            below = [f["mean"] - f["low"] for _, f in there]
+            above = [f["high"] - f["mean"] for _, f in there]
             ax.errorbar(x, mean, yerr=[below, above], fmt=marker, ms=4.5, capsize=2,
                         color=RUN_COLORS[number % len(RUN_COLORS)],
                         label=one.label if not shift else None)  # fmt: skip
@@ -130,9 +134,11 @@ def _stages(ax, measured: Sequence[Agreement], quantities: Mapping[str, str]) ->
 
 def _along(ax, measured: Sequence[Agreement], quantity: str) -> None:
     for color, one in zip(RUN_COLORS, measured):
-        points = {a: interval(found[WHOLE][quantity]) for a, found in one.along.items()}
-        at_theta = one.at_theta[WHOLE].get(quantity)
-        points[0.0] = interval(at_theta if at_theta is not None else [0.0, 0.0])
+        points = {
+            a: interval(found[WHOLE][quantity], quantity in SIZES) for a, found in one.along.items()
+        }
+        # What a step changes is nothing at theta itself.
+        points[0.0] = interval(one.at_theta[WHOLE].get(quantity, [0.0, 0.0]))
         x = sorted(points)
         ax.plot(x, [points[a]["mean"] for a in x], "-o", ms=3.5, color=color)
         ax.fill_between(x, [points[a]["low"] for a in x], [points[a]["high"] for a in x],
