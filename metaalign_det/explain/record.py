@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +53,35 @@ class Record:
     def write_json(self, name: str, data: Mapping[str, Any]) -> None:
         write_json(self.path(name), data)
 
-    def write_markdown(self, name: str, title: str, parts: Sequence[str], argv: Sequence[str]):
-        """A page of a title, parts (paragraphs and tables) and the command that made it."""
-        text = "\n\n".join([f"# {title}", *parts, f"```\n{shlex.join(argv)}\n```"])
-        self.path(name).write_text(text + "\n", encoding="utf-8")
+    def finish(self, name: str, title: str, parts: Sequence[str], command: str) -> Written:
+        """Write the Markdown page: a title, parts (paragraphs and tables), and the command.
+
+        Args:
+            name: of the page.
+            title: its heading.
+            parts: paragraphs and tables.
+            command: that made it; "" leaves it out.
+        """
+        made = [f"```\n{command}\n```"] if command else []
+        page = "\n\n".join([f"# {title}", *parts, *made]) + "\n"
+        self.path(name).write_text(page, encoding="utf-8")
+        files = tuple(n for n in self.names if (self.folder / n).exists())
+        return Written(self.folder, files, "\n\n".join(parts))
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a command wrote.
+
+    Args:
+        folder: where.
+        files: names in it.
+        text: the page's paragraphs and tables, for a terminal.
+    """
+
+    folder: Path
+    files: tuple[str, ...]
+    text: str
 
 
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
