@@ -15,6 +15,7 @@ import shlex
 import shutil
 import sys
 import tempfile
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +90,8 @@ def says_attention(data: dict) -> str:
         "corner is the attention inside boxes over their area, 1 being chance. Averaged over "
         f"{data['settings']['images']} images the global discriminator's is {', '.join(parts)}: "
         "below 1 it tells the domains by their backgrounds, as the paper says of plain alignment. "
-        "Single maps are coarse (a cell of the deepest one is 16 pixels) and easy to over-read."
+        "Single maps are coarse (a cell of the deepest one is 16 pixels, and the global "
+        "discriminator's strides leave a lattice) and easy to over-read."
     )
 
 
@@ -256,9 +258,7 @@ def make(sections: Sequence[Section], demos: Sequence[Path], reuse: Path | None 
             folder = (reuse or Path(temporary)) / f"{number}_{section.command}"
             numbers = folder / f"{section.command}.json"
             if not numbers.is_file():
-                code = explain.main([*arguments, "--output", str(folder), "--overwrite"])
-                if code:
-                    raise UserError(f"explain {shlex.join(arguments)} failed")
+                _explain([*arguments, "--output", str(folder), "--overwrite"])
             data = json.loads(numbers.read_text(encoding="utf-8"))
             command = shlex.join(["metaalign-det", "explain", *arguments])
             for picture in section.pictures:
@@ -266,16 +266,23 @@ def make(sections: Sequence[Section], demos: Sequence[Path], reuse: Path | None 
                 parts += [
                     f"## {picture.title}",
                     f"![{picture.title}](pictures/gallery/{picture.name})",
-                    picture.sentences(data),
+                    textwrap.fill(picture.sentences(data), 100, break_long_words=False),
                     f"```\n{command}\n```",
                 ]
     return "\n\n".join(parts) + "\n"
 
 
+def _explain(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser()
+    explain.add_arguments(parser)
+    explain.run(parser.parse_args(arguments))
+
+
 def _runs_of(demo: Path) -> str:
     runs = open_runs([str(demo)])
     steps = ", ".join(f"{LABELS.get(r.label, r.label)} {r.cfg.SOLVER.MAX_ITER}" for r in runs)
-    return f"Runs of `{demo}` (training steps): {steps}; seed {runs[0].cfg.SEED}."
+    text = f"Runs of `{demo}` (training steps): {steps}; seed {runs[0].cfg.SEED}."
+    return textwrap.fill(text, 100)
 
 
 _HEAD = """\

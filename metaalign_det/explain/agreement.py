@@ -53,7 +53,10 @@ class Agreement:
 
 def aligns(run: RunFolder) -> bool:
     """Whether a run has an alignment objective and the target data for it."""
-    return bool(getattr(run.model(), "aligns", False) and run.cfg.DATASETS.TARGET)
+    model = run.model()
+    if not getattr(model, "aligns", False):
+        return False
+    return bool(run.cfg.DATASETS.TARGET) or not model.alignment_needs_target
 
 
 def measure_agreement(

@@ -33,13 +33,13 @@ def draw_agreement(path: str | Path, measured: Sequence[Agreement]) -> None:
                  transform=cosines.transAxes, ha="right", color="0.35")  # fmt: skip
     if all("half_task" in m.at_theta[WHOLE] for m in measured):
         _stages(halves, measured, {"half_task": "o", "half_alignment": "^"})
-        halves.set(title="both halves of ∇⟨g, v⟩", ylabel="norm", yscale="log")
-        for marker, name in (("o", "H_task g (domain role)"), ("^", "H_A v (task role)")):
-            halves.plot([], [], marker, color="0.4", ms=5, label=name)
-        low, high = halves.get_ylim()
-        halves.set_ylim(low, high * 2.5)  # room for the legend
-        handles, labels = halves.get_legend_handles_labels()
-        halves.legend(handles[-2:], labels[-2:], fontsize=7.5, frameon=False, ncols=2)
+        kinds = [
+            halves.plot([], [], marker, color="0.4", ms=5, label=name)[0]
+            for marker, name in (("o", "H_task g (domain role)"), ("^", "H_A v (task role)"))
+        ]
+        _from_zero(halves)
+        halves.set(title="both halves of ∇⟨g, v⟩", ylabel="norm")
+        halves.legend(handles=kinds, fontsize=7.5, frameon=False, ncols=2)
     else:
         halves.set_axis_off()
     _along(along, measured, "cosine")
@@ -94,14 +94,14 @@ def draw_over_training(path: str | Path, measured: Sequence[Agreement]) -> None:
         if len(quantities) == 1:
             ax.axhline(0, color="0.35", lw=1, ls="--")
         else:
-            ax.set_yscale("log")
             for name, line in quantities.items():
                 ax.plot([], [], line, color="0.4", label=_WORDS[name])
+            _from_zero(ax)
         ax.set_title(title, fontsize=9)
         ax.set_xlabel("iteration", fontsize=8)
         ax.set_ylabel(unit, fontsize=8)
         ax.tick_params(labelsize=8)
-        ax.legend(fontsize=7, frameon=False)
+        ax.legend(fontsize=7, frameon=False, ncols=2)
         ax.grid(color="0.93")
         ax.set_axisbelow(True)
     save(figure, path)
@@ -113,6 +113,11 @@ _WORDS = {
     "half_task": "|H_task g|",
     "half_alignment": "|H_A v|",
 }
+
+
+def _from_zero(ax) -> None:
+    """Sizes are seen from zero on, with room for the legend above."""
+    ax.set_ylim(0, 1.25 * ax.get_ylim()[1])
 
 
 def _stages(ax, measured: Sequence[Agreement], quantities: Mapping[str, str]) -> None:

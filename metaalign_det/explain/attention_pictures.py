@@ -51,15 +51,18 @@ def draw_attention(
     grid = figure.subplots(len(rows) + 1, len(images), squeeze=False, width_ratios=widths)
     for ax, image, found in zip(grid[0], images, boxes):
         _show(ax, image, found, "#00b894")
-    grid[0][0].set_ylabel("image,\nobjects", fontsize=8)
+    known = any(found is not None for found in boxes)
+    grid[0][0].set_ylabel("image,\nobjects" if known else "image", fontsize=8)
     for line, (objective, study) in zip(grid[1:], rows):
         maps = study.shown[objective][method]
         for ax, image, found, attention in zip(line, images, boxes, maps):
             _show(ax, blend(image, attention), found, "white")
             _label(ax, attention, found)
-        what = "task" if objective == TASK else f"{objective}\ndiscriminator"
+        plain = objective in (TASK, "discriminator")
+        what = objective if plain else f"{objective}\ndiscriminator"
         line[0].set_ylabel(f"{what}\n{study.label}", fontsize=7.5)
-    figure.suptitle(title, fontsize=9)
+    note = "; in the corners: attention inside boxes / their area" if known else ""
+    figure.suptitle(title + note, fontsize=9)
     save(figure, path)
 
 

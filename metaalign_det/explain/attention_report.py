@@ -16,6 +16,7 @@ from .samples import default_sets, read_samples
 
 logger = logging.getLogger(__name__)
 
+_TITLES = {"gradcam": "Grad-CAM", "layercam": "LayerCAM", "gradient": "Gradient norm"}
 _FILES = ("attention.jpg", "attention_focus.png", "attention.json", "attention.md")
 
 
@@ -93,7 +94,7 @@ def attention_report(
         studies,
         method,
         drawn,
-        f"{method} on {where} (a number: attention inside boxes / their area)",
+        f"{_TITLES[method]} on {where}",
     )
     if any(
         "focus" in found[method] for of_run in summary["runs"].values() for found in of_run.values()

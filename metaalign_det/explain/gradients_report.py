@@ -115,8 +115,8 @@ def _tables(
 ) -> list[str]:
     parts = [
         f"Mean over {settings['batches']} training batches with a 95 % interval, seed "
-        f"{settings['seed']}. g: gradient of alignment, v: of the task, over the backbone's stages; "
-        "of norms and changes the geometric mean. *Two batches*: cosine of one objective's "
+        f"{settings['seed']}. g: gradient of alignment, v: of the task, over the backbone's "
+        "stages; of norms and changes the geometric mean. *Two batches*: cosine of one objective's "
         "gradients on two batches, what noise leaves. H_task g and H_A v add up to the gradient of "
         "⟨g, v⟩. *Curvature*: g'H_task g / |g|²."
     ]

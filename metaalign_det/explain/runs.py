@@ -93,7 +93,8 @@ def open_runs(given: Sequence[str]) -> list[RunFolder]:
 
     Each of ``given`` is ``FOLDER`` or ``LABEL=FOLDER``. A folder that is no run but holds some
     (``output/demo``) stands for all of them that have a checkpoint. Without labels, runs are
-    called by the first parts of their paths that tell them apart.
+    called by the first parts of their paths that tell them apart, and the only run of a folder by
+    the folder's name.
 
     Raises:
         UserError: a folder does not exist or holds no run, or a label comes twice.
@@ -104,6 +105,8 @@ def open_runs(given: Sequence[str]) -> list[RunFolder]:
         inside = _runs_in(folder)
         if label and len(inside) > 1:
             raise UserError(f"{folder} holds {len(inside)} runs: {label} can be only one of them")
+        if len(inside) == 1 and inside[0] != folder:
+            label = label or folder.resolve().name
         labelled += [(label, run) for run in inside]
     short = _short_names([folder for _, folder in labelled])
     labels = [label or name for (label, _), name in zip(labelled, short)]

@@ -5,11 +5,13 @@ Shape shorthand: n examples of both domains, C features.
 Each number comes with its level under chance: the same computation after the labels it depends on
 (domains, or classes) were permuted, which is what features that know nothing of them would give.
 
-    domain accuracy    5-fold cross-validated balanced accuracy of a linear classifier
+    domain accuracy    5-fold cross-validated balanced accuracy of a linear classifier on
+                       standardized features
     proxy A-distance   2 (1 - 2 error) of that classifier; Ben-David et al., NIPS 2006, in the form
                        of Ganin et al., JMLR 2016, section 5.1.3: the same fact on another scale
     MMD                squared, with the Gaussian kernels of alignment.mmd; Gretton et al. 2012
     silhouette         of classes, mean over examples; Rousseeuw 1987
+                       (here and below, Euclidean distances of features as the network uses them)
     nearest class      share of target examples whose nearest source example is of their class:
                        whether alignment brought the *right* classes together
 """
@@ -62,7 +64,7 @@ def measure_separation(features: Features, seed: int = 0) -> dict[str, Measured]
         features: of both domains, best equally many of each.
         seed: of folds and permutations.
     """
-    x, domains = standardized(features.x), features.domains
+    x, domains = standardized(features.x), features.domains  # for the classifier
     rng = np.random.default_rng(seed)
     accuracy = with_chance(lambda d: domain_accuracy(x, d, seed), domains, rng, _REFITS)
     found = {
@@ -71,7 +73,7 @@ def measure_separation(features: Features, seed: int = 0) -> dict[str, Measured]
             *(4 * value - 2 for value in accuracy.as_dict().values()),
         ),
     }
-    kernel, distances = _kernel(x)
+    kernel, distances = _kernel(features.x)
     found["mmd"] = with_chance(lambda d: mmd_of_kernel(kernel, d), domains, rng)
     known = features.classes >= 0
     if len(set(features.classes[known].tolist())) > 1:
@@ -147,7 +149,7 @@ def nearest_class(distances: NDArray, of_target: NDArray, of_source: NDArray) ->
 
 
 def _kernel(x: NDArray) -> tuple[NDArray, NDArray]:
-    """Kernel matrix and distances, both (n, n), of standardized features."""
+    """Kernel matrix and distances, both (n, n)."""
     points = torch.from_numpy(x)
     distances = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
     squared = distances.square()

@@ -34,8 +34,12 @@ def test_only_announced_files_are_written(tmp_path):
 
 
 def test_a_page_ends_with_its_command(tmp_path):
-    Record(tmp_path, ["a.md"]).write_markdown("a.md", "T", ["text"], ["metaalign-det", "a b"])
-    assert (tmp_path / "a.md").read_text() == "# T\n\ntext\n\n```\nmetaalign-det 'a b'\n```\n"
+    record = Record(tmp_path, ["a.md", "b.png"])
+    written = record.finish("a.md", "T", ["text", "more"], "metaalign-det x")
+    page = (tmp_path / "a.md").read_text()
+    assert page == "# T\n\ntext\n\nmore\n\n```\nmetaalign-det x\n```\n"
+    assert written.files == ("a.md",)
+    assert written.text == "text\n\nmore"
 
 
 def test_a_table_has_a_line_a_row():

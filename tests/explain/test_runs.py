@@ -18,6 +18,7 @@ def test_a_label_can_be_given(run_folders):
     folder = open_runs([str(run_folders)])[1].folder
     assert [r.label for r in open_runs([f"SW-DA={folder}"])] == ["SW-DA"]
     assert [r.label for r in open_runs([str(folder)])] == ["seed0"]
+    assert [r.label for r in open_runs([str(folder.parents[1])])] == ["swda"]
 
 
 def test_seeds_and_methods_together_name_a_run(tmp_path):

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from metaalign_det.adaptation.contract import AdaptableModel
-from metaalign_det.loss_term import AlignmentTerm
+from metaalign_det.loss_term import LossTerm
 
 
 class HalfReader(AdaptableModel):
@@ -42,7 +42,7 @@ class HalfReader(AdaptableModel):
             if images:
                 logits = sign * self.critic(self._pooled(images, "left"))
                 losses.append(nn.functional.softplus(logits).mean())
-        return {"loss_left": AlignmentTerm(sum(losses), owner="critic")}
+        return {"loss_left": LossTerm(sum(losses), owner="critic")}
 
 
 class Quadratic(AdaptableModel):
@@ -70,4 +70,4 @@ class Quadratic(AdaptableModel):
     def alignment_terms(self, source, target):
         moved = self.backbone["theta"] - self.c
         loss = source[0]["scale"] * moved @ self.q @ moved / 2
-        return {"loss_distance": AlignmentTerm(loss, adversarial=False)}
+        return {"loss_distance": LossTerm(loss)}
