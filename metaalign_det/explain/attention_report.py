@@ -132,26 +132,39 @@ def _tables(summary: dict, objectives: list[str], settings: dict) -> list[str]:
         "first*: focus minus that of the first run with the objective, same images."
     ]
     for method in METHODS:
-        rows = []
-        for objective in objectives:
-            for run, found in summary["runs"].items():
-                if objective in found:
-                    entry = found[objective][method]
-                    minus = summary["minus_first"][run].get(objective, {}).get(method)
-                    rows.append(
-                        [
-                            f"{objective}, {run}",
-                            entry.get("images", "–"),
-                            entry.get("focus", "–"),
-                            _number(entry.get("focus_other_boxes")),
-                            minus or "–",
-                            _number(entry.get("overlap_with_task")),
-                            _number(entry.get("overlap_with_task_elsewhere")),
-                        ]
-                    )
-        columns = ["", "images", "focus", "others'", "minus first", "overlap", "elsewhere"]
-        parts += [f"**{method}**", markdown_table(columns, rows)]
+        rows = [
+            [
+                f"{objective}, {run}",
+                *_cells(found[objective][method], summary, run, objective, method),
+            ]
+            for objective in objectives
+            for run, found in summary["runs"].items()
+            if objective in found
+        ]
+        # Without boxes, or with one image, some columns have nothing to say.
+        said = [i for i in range(len(_COLUMNS)) if any(row[i] != "–" for row in rows)]
+        if len(said) > 1:
+            columns = [_COLUMNS[i] for i in said]
+            table = markdown_table(columns, [[row[i] for i in said] for row in rows])
+            parts += [f"**{_TITLES[method]}**", table]
+    if len(parts) == 1:
+        parts.append("No numbers: they take ground-truth boxes, or at least two images.")
     return parts
+
+
+_COLUMNS = ("", "images", "focus", "others'", "minus first", "overlap", "elsewhere")
+
+
+def _cells(entry: dict, summary: dict, run: str, objective: str, method: str) -> list[str]:
+    minus = summary["minus_first"][run].get(objective, {}).get(method)
+    return [
+        str(entry.get("images", "–")),
+        str(entry.get("focus", "–")),
+        _number(entry.get("focus_other_boxes")),
+        str(minus or "–"),
+        _number(entry.get("overlap_with_task")),
+        _number(entry.get("overlap_with_task_elsewhere")),
+    ]
 
 
 def _number(value: float | None) -> str:

@@ -163,4 +163,6 @@ _QUANTITIES = {
 def _cell(found: dict | None) -> str:
     if not found or not found["batches"]:
         return "–"
+    if found["batches"] < 3:
+        return f"{found['mean']:.3g}"
     return f"{found['mean']:.3g} ({found['low']:.2g} to {found['high']:.2g})"
