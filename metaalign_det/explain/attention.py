@@ -130,6 +130,8 @@ def attention_maps(
         objective that does not reach the maps is left out.
     """
     inputs = [s.input for s in samples]
+    if partners and len(inputs) == 1:
+        inputs = inputs * 2  # a distance between distributions wants at least two of each
     taps = FeatureTaps(model, layer)
     found: dict[str, dict[str, Tensor]] = {}
     with torch.enable_grad(), taps.open():

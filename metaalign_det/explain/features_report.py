@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
+from ..data.catalog.classes import run_classes
 from ..errors import UserError
 from .embedding import EMBEDDINGS, embed_together
 from .feature_pictures import draw_embedding, draw_separation
 from .features import LEVELS, Features, balanced, extract_features
 from .record import Progress, Record, Written, markdown_table, quietly
 from .runs import open_runs
-from .samples import classes_of, default_sets, read_samples
+from .samples import default_sets, read_samples
 from .separation import measure_separation
 
 logger = logging.getLogger(__name__)
@@ -89,7 +90,7 @@ def features_report(
                 record.path(_PICTURES[level, kind]),
                 dict(zip(found, embedded)),
                 found,
-                classes_of(sets[1]),
+                run_classes(opened[0].cfg) or (),
                 f"{_TITLES[kind]} of {level} features, one embedding for all runs, {count} of each "
                 "domain",
             )

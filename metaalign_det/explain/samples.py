@@ -13,8 +13,8 @@ from detectron2.data import DatasetCatalog
 from detectron2.structures import BoxMode
 from numpy.typing import NDArray
 
+from ..data.catalog.classes import run_classes
 from ..data.catalog.domains import (
-    class_names,
     domain_kind,
     load_labelled,
     load_unlabelled,
@@ -91,11 +91,6 @@ def in_batches(samples: Sequence[Sample], size: int) -> Iterator[list[Sample]]:
         yield batch
 
 
-def classes_of(where: str) -> tuple[str, ...]:
-    """Class names of a data set; () for a folder."""
-    return class_names(where) or () if where in DatasetCatalog else ()
-
-
 def is_classifier(cfg: CfgNode) -> bool:
     """Whether a run's network classifies whole images rather than finding objects."""
     return cfg.MODEL.META_ARCHITECTURE == "DomainAdaptiveClassifier"
@@ -115,7 +110,7 @@ def _dicts(cfg: CfgNode, where: str) -> tuple[list[dict], str]:
     if kind != of_model:
         raise UserError(f"{where} is a {kind} data set, and the run is a {of_model} model")
     try:
-        return load_labelled(where), kind
+        return load_labelled(where, run_classes(cfg)), kind
     except UserError:  # without labels it can be looked at too; all else is said again
         return load_unlabelled(where), kind
 

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from metaalign_det.cli import explain as cli
+from metaalign_det.cli.__main__ import main
 from metaalign_det.errors import UserError
 from metaalign_det.explain.attention import METHODS
 from metaalign_det.explain.gradients_report import ALPHAS
@@ -140,3 +141,10 @@ def test_what_help_offers_is_what_there_is():
     assert parser().parse_args(["gradients", "run"]).alphas == ALPHAS
     with pytest.raises(SystemExit):
         parser().parse_args(["attention", "run", "--method", "lime"])
+
+
+def test_it_is_a_command_whose_mistakes_exit_with_2(capsys, tmp_path):
+    argv = ["explain", "gradients", str(tmp_path / "none"), "--output", str(tmp_path / "out")]
+    assert main(argv) == 2
+    assert "there is no folder" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

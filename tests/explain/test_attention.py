@@ -152,6 +152,26 @@ class TestClassifier:
         assert a.shape == (2, 32, 32)
         assert_close(a, b)  # DANN's loss is a sum over images: partners change nothing
 
+    @pytest.mark.parametrize(
+        ("config", "objectives"),
+        [
+            ("dannpe", {"discriminator"}),
+            ("cdan", {"discriminator"}),
+            ("gvb", {"discriminator", "gvb_bridge"}),
+            ("mmd", {"mmd"}),
+        ],
+    )
+    def test_every_alignment_method_has_maps_of_a_single_image(self, config, objectives):
+        cfg = load_cfg(CONFIG_ROOT / "mini_digits" / f"{config}.yaml", ["MODEL.DEVICE", "cpu"])
+        found = attention_maps(
+            frozen(build_model(cfg)),
+            self.digits(1),
+            layer="backbone.conv2",
+            partners=[s.input for s in self.digits(3, 5)],
+        )
+        assert set(found) == {"task", *objectives}
+        assert all(m.shape == (1, 32, 32) for maps in found.values() for m in maps.values())
+
     def test_task_scores_are_log_odds_of_the_prediction(self, model):
         inputs = [s.input for s in self.digits(3)]
         p = torch.stack([r["scores"] for r in model.inference(inputs)]).amax(dim=1)
