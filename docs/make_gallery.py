@@ -3,8 +3,8 @@
 python -m docs.make_gallery output/demo output/demo_classification
 
 Reads the runs of both demonstrations (`metaalign-det demo SOLVER.CHECKPOINT_PERIOD 70`,
-`metaalign-det demo classification`; a folder that is missing leaves its pictures out), calls the commands that the page shows, and writes
-docs/gallery.md and docs/pictures/gallery/.
+`metaalign-det demo classification`; a folder that is missing leaves its pictures out), calls the
+commands that the page shows, and writes docs/gallery.md and docs/pictures/gallery/.
 """
 
 from __future__ import annotations

@@ -194,14 +194,13 @@ def _explain(found, name, score, taps, methods, samples, maps: Mapping | None = 
     )
     reached = [(a, g) for a, g in zip(maps.values(), gradients) if g is not None]
     reached = [(a, g) for a, g in reached if min(a.shape[-2:]) > 1]
-    if reached:
-        height, width = samples[0].size
-        found[name] = {
-            method: _over_image([saliency(a.detach(), g, method) for a, g in reached], taps.padded)[
-                :, :height, :width
-            ]
-            for method in methods
-        }
+    if not reached:
+        return
+    height, width = samples[0].size
+    found[name] = {}
+    for method in methods:
+        over = _over_image([saliency(a.detach(), g, method) for a, g in reached], taps.padded)
+        found[name][method] = over[: len(samples), :height, :width]
 
 
 def _over_image(maps: Sequence[Tensor], padded: tuple[int, int]) -> Tensor:
