@@ -266,7 +266,7 @@ def make(sections: Sequence[Section], demos: Sequence[Path], reuse: Path | None 
                 parts += [
                     f"## {picture.title}",
                     f"![{picture.title}](pictures/gallery/{picture.name})",
-                    textwrap.fill(picture.sentences(data), 100, break_long_words=False),
+                    _filled(picture.sentences(data)),
                     f"```\n{command}\n```",
                 ]
     return "\n\n".join(parts) + "\n"
@@ -282,7 +282,11 @@ def _runs_of(demo: Path) -> str:
     runs = open_runs([str(demo)])
     steps = ", ".join(f"{LABELS.get(r.label, r.label)} {r.cfg.SOLVER.MAX_ITER}" for r in runs)
     text = f"Runs of `{demo}` (training steps): {steps}; seed {runs[0].cfg.SEED}."
-    return textwrap.fill(text, 100)
+    return _filled(text)
+
+
+def _filled(text: str) -> str:
+    return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
 
 
 _HEAD = """\

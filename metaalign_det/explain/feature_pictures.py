@@ -91,7 +91,8 @@ def draw_separation(
         for ax, name in zip(line, names):
             _numbers(ax, [of_runs.get(run, {}).get(name) for run in runs])
             ax.set_yticks(range(len(runs)), runs if ax is line[0] else [], fontsize=8)
-            if not any(name in m for runs_ in above for m in runs_.values()):
+            here = any(name in found for found in of_runs.values())
+            if here and not any(name in m for runs_ in above for m in runs_.values()):
                 ax.set_title(_NAMES.get(name, name), fontsize=8)
         line[0].set_ylabel(f"{level} features", fontsize=8)
         above.append(of_runs)
