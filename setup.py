@@ -79,6 +79,7 @@ setup(
         "pillow>=10",
         "matplotlib>=3.8",
         "jinja2>=3",
+        "scikit-learn>=1.5",
     ],
     extras_require={
         "opencv": ["opencv-python>=4.10"],
@@ -96,6 +97,8 @@ setup(
             "pytest-timeout>=2.3",
             "hypothesis>=6.100",
             "ruff",
+            "nbclient>=0.10",
+            "ipykernel>=6",
         ],
     },
 )

@@ -35,6 +35,7 @@ COMMANDS: dict[str, str] = {
     "sweep": "metaalign_det.cli.sweep",
     "demo": "metaalign_det.cli.demo",
     "make-data": "metaalign_det.cli.make_data",
+    "explain": "metaalign_det.cli.explain",
     "benchmark": "metaalign_det.cli.benchmark",
 }
 

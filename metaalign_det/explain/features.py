@@ -1,0 +1,127 @@
+"""Features of images and of ground-truth objects, as a run's network sees them.
+
+Shape shorthand: N images, R objects, C channels of a feature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from detectron2.structures import Boxes
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..errors import UserError
+from .record import Progress, quietly
+from .runs import RunFolder
+from .samples import Sample, in_batches
+
+#: The kinds of features: a classifier has those of images only.
+LEVELS = ("image", "object")
+_BATCH = 8
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of one kind, of both domains together.
+
+    Args:
+        x: shape (n, C), float64.
+        domains: shape (n,), 0 = source, 1 = target.
+        classes: shape (n,), -1 where unknown.
+    """
+
+    x: NDArray
+    domains: NDArray
+    classes: NDArray
+
+    def subset(self, rows: NDArray) -> Features:
+        return Features(self.x[rows], self.domains[rows], self.classes[rows])
+
+
+def extract_features(
+    run: RunFolder,
+    samples: Sequence[Sequence[Sample]],
+    *,
+    checkpoint: str = "",
+    progress: Progress = quietly,
+) -> dict[str, Features]:
+    """Features of a run.
+
+    - "image": the backbone's map that the detector's heads read (the first of them), averaged over
+      positions; of a classifier what its last layer reads.
+    - "object": what the box predictor reads of each ground-truth box (detectors with
+      ``roi_features``, those of this package).
+
+    Args:
+        run: the run.
+        samples: images of the source and of the target.
+        checkpoint: file name, "" = the last.
+        progress: wraps the batches.
+
+    Returns:
+        dict: level -> features; "object" is missing where there are no boxes.
+    """
+    model = run.model(run.checkpoint(checkpoint))
+    read = _detector_features if hasattr(model, "roi_heads") else _classifier_features
+    collected: dict[str, list[tuple[NDArray, NDArray, NDArray]]] = {}
+    for domain, of_domain in enumerate(samples):
+        name = ("source", "target")[domain]
+        batches = list(in_batches(of_domain, _BATCH))
+        for batch in progress(batches, f"{run.label}: features of the {name}"):
+            with torch.no_grad():
+                for level, (x, classes) in read(model, batch).items():
+                    rows = x.double().cpu().numpy()
+                    domains = np.full(len(rows), domain)
+                    collected.setdefault(level, []).append((rows, domains, classes))
+    return {
+        level: Features(*(np.concatenate(part) for part in zip(*parts)))
+        for level, parts in collected.items()
+    }
+
+
+def _detector_features(model: nn.Module, batch: Sequence[Sample]) -> dict:
+    inputs = [s.input for s in batch]
+    heads = model.roi_heads
+    maps = model.backbone(model.preprocess_image(inputs).tensor)
+    names = getattr(heads, "box_in_features", None) or heads.in_features
+    unknown = np.full(len(batch), -1)
+    found: dict[str, tuple[Tensor, NDArray]] = {"image": (maps[names[0]].mean(dim=(2, 3)), unknown)}
+    labelled = all(s.boxes is not None for s in batch)
+    if labelled and hasattr(heads, "roi_features") and any(len(s.boxes) for s in batch):
+        device = maps[names[0]].device
+        boxes = [Boxes(torch.as_tensor(s.boxes, dtype=torch.float32, device=device)) for s in batch]
+        objects = heads.roi_features(maps, boxes)
+        found["object"] = (objects, np.concatenate([s.classes for s in batch]))
+    return found
+
+
+def _classifier_features(model: nn.Module, batch: Sequence[Sample]) -> dict:
+    """What enters the classifier's last layer, seen by a hook."""
+    if not isinstance(getattr(model, "classifier", None), nn.Module):
+        raise UserError(f"{type(model).__name__} has neither RoI heads nor a last layer to look at")
+    seen: list[Tensor] = []
+    hook = model.classifier.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    try:
+        model.inference([s.input for s in batch])
+    finally:
+        hook.remove()
+    classes = [-1 if s.classes is None else int(s.classes[0]) for s in batch]
+    return {"image": (torch.cat(seen), np.array(classes))}
+
+
+def balanced(features: Features, most: int, rng: np.random.Generator) -> Features:
+    """Equally many of both domains, at most ``most`` of each, drawn at random.
+
+    Raises:
+        UserError: a domain has fewer than 10.
+    """
+    of_domain = [np.flatnonzero(features.domains == d) for d in (0, 1)]
+    count = min(most, *map(len, of_domain))
+    if count < 10:
+        raise UserError(f"features of {count} examples of a domain are too few: give more --images")
+    rows = [rng.choice(rows, count, replace=False) for rows in of_domain]
+    return features.subset(np.sort(np.concatenate(rows)))

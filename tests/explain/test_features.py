@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from detectron2.structures import Boxes
+
+from metaalign_det.errors import UserError
+from metaalign_det.explain.features import Features, balanced, extract_features
+from metaalign_det.explain.runs import open_runs
+from metaalign_det.explain.samples import default_sets, in_batches, read_samples
+
+
+@pytest.fixture
+def run(run_folders, datasets):
+    return open_runs([str(run_folders)])[1]
+
+
+def both(run, count=3):
+    sets = ("voc6_2007_test", "watercolor_test")
+    return [read_samples(run.cfg, name, count, 0, d) for d, name in enumerate(sets)]
+
+
+def test_there_is_one_feature_an_image_and_one_a_ground_truth_object(run):
+    samples = both(run)
+    found = extract_features(run, samples)
+    images, objects = found["image"], found["object"]
+    assert images.x.shape == (6, 32)
+    assert images.domains.tolist() == [0, 0, 0, 1, 1, 1]
+    assert set(images.classes.tolist()) == {-1}
+    expected = [c for of_domain in samples for s in of_domain for c in s.classes]
+    assert objects.classes.tolist() == expected
+    assert len(objects.x) == len(expected)
+
+
+def test_object_features_are_what_the_box_predictor_reads(run):
+    sample = both(run)[1][0]
+    model = run.model()
+    seen = []
+    model.roi_heads.box_predictor.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    found = extract_features(run, [[sample], [sample]])["object"]
+    with torch.no_grad():
+        maps = model.backbone(model.preprocess_image([sample.input]).tensor)
+        boxes = Boxes(torch.as_tensor(sample.boxes, dtype=torch.float32))
+        expected = model.roi_heads.roi_features(maps, [boxes])
+    assert np.allclose(found.x[: len(expected)], expected.numpy(), atol=1e-6)
+
+
+def test_boxes_are_in_pixels_of_the_networks_input(run):
+    for sample in both(run)[1]:
+        height, width = sample.size
+        assert min(height, width) == 64
+        assert (sample.boxes[:, 2] <= width + 1).all()
+        assert sample.boxes[:, 2].max() > 0.2 * width
+
+
+def test_a_draw_is_the_same_for_the_same_seed_and_keeps_the_order(run):
+    draws = [read_samples(run.cfg, "watercolor_test", 4, seed) for seed in (1, 1, 2)]
+    names = [[s.file_name for s in draw] for draw in draws]
+    assert names[0] == names[1] == sorted(names[0])
+    assert names[0] != names[2]
+
+
+def test_a_folder_of_images_has_no_boxes(run, datasets):
+    folder = datasets / "watercolor" / "JPEGImages"
+    found = read_samples(run.cfg, str(folder), 2)
+    assert len(found) == 2
+    assert found[0].boxes is None
+    assert found[0].input["image"].shape[0] == 3
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [("watercolour_test", "Did you mean watercolor_test"), ("{empty}", "no image")],
+)
+def test_data_that_are_not_there_are_the_users_to_fix(run, where, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        read_samples(run.cfg, where.format(empty=tmp_path))
+
+
+def test_batches_hold_one_image_size(run):
+    samples = [s for domain in both(run, 6) for s in domain]
+    batches = list(in_batches(samples, 4))
+    assert [s for b in batches for s in b] == samples
+    assert all(len({s.size for s in b}) == 1 and len(b) <= 4 for b in batches)
+
+
+def test_default_sets_are_those_named_like_source_and_target(run):
+    assert default_sets([run.cfg]) == ("voc6_2007_test", "watercolor_test")
+    cfg = run.cfg.clone()
+    cfg.defrost()
+    cfg.DATASETS.TEST = ("watercolor_test",)
+    assert default_sets([cfg]) == ("voc6_2007_trainval", "watercolor_test")
+    cfg.DATASETS.TEST = ()
+    with pytest.raises(UserError, match=r"DATASETS\.TEST"):
+        default_sets([cfg])
+
+
+def test_balanced_takes_equally_many_of_both_domains():
+    features = Features(np.arange(50.0)[:, None], np.array([0] * 30 + [1] * 20), np.full(50, -1))
+    found = balanced(features, 15, np.random.default_rng(0))
+    assert np.bincount(found.domains).tolist() == [15, 15]
+    with pytest.raises(UserError, match="--images"):
+        balanced(features.subset(np.arange(35)), 15, np.random.default_rng(0))
