@@ -174,7 +174,7 @@ def _check_records(path: Path) -> None:
 def _why(error: Exception) -> str:
     """The first line of an error that was written for programmers, cut to what helps a user."""
     text = str(error).strip()
-    if "Unsupported global" in text or "Unsupported operand" in text or "unsafe" in text:
+    if "Unsupported global" in text or text.startswith("unsafe"):
         return "it holds more than weights, which is not loaded because it could run anything"
     if isinstance(error, zipfile.BadZipFile) and "CRC" in text:
         return "it is damaged (a checksum does not match)"
@@ -225,6 +225,14 @@ class _Array(_Inert):
         return _array(dtype, data).reshape(shape, order="F" if fortran else "C")
 
 
+class _Buffer(_Inert):
+    """For ``_frombuffer(bytes, dtype, shape, order)``, protocol 5's arrays."""
+
+    def plain(self) -> np.ndarray:
+        data, dtype, shape, order = self.arguments
+        return _array(dtype, data).reshape(shape, order="F" if order == "F" else "C")
+
+
 class _Scalar(_Inert):
     """For ``scalar(dtype, bytes)``."""
 
@@ -233,10 +241,10 @@ class _Scalar(_Inert):
 
 
 class _Encoded(_Inert):
-    """For ``_codecs.encode(text, "latin1")``, as Python 3 writes bytes in old protocols."""
+    """For ``_codecs.encode(text, "latin1")`` and ``bytes()``: bytes in old protocols."""
 
     def plain(self) -> bytes:
-        text, encoding = self.arguments
+        text, encoding = self.arguments or ("", "latin1")
         if encoding != "latin1":
             raise pickle.UnpicklingError(f"unsafe: the codec {encoding!r}")
         return _text(text).encode("latin1")
@@ -252,7 +260,7 @@ def _array(dtype: object, data: object) -> np.ndarray:
         raise pickle.UnpicklingError("an array without a type")
     data = data.plain() if isinstance(data, _Encoded) else data
     raw = data.encode("latin1") if isinstance(data, str) else data
-    if not isinstance(raw, bytes):
+    if not isinstance(raw, bytes | bytearray):
         raise pickle.UnpicklingError("unsafe: an array of objects")
     array = np.frombuffer(raw, dtype.plain())
     return array.astype(array.dtype.newbyteorder("="))
@@ -269,6 +277,10 @@ class ArrayUnpickler(pickle.Unpickler):
     """
 
     _ALLOWED = {
+        ("builtins", "bytes"): _Encoded,
+        ("__builtin__", "bytes"): _Encoded,
+        ("numpy._core.numeric", "_frombuffer"): _Buffer,
+        ("numpy.core.numeric", "_frombuffer"): _Buffer,
         ("collections", "OrderedDict"): OrderedDict,
         ("_codecs", "encode"): _Encoded,
         ("numpy", "ndarray"): _Inert,
