@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from detectron2.engine import HookBase
@@ -42,9 +44,16 @@ class SaveOnLoaderFailure(HookBase):
 
     def after_train(self) -> None:
         batches, self._batches = self._batches, None
-        trainer = self.trainer
-        if batches is None or not batches.failed or comm.get_world_size() > 1:
+        if batches is None:
             return
+        try:
+            if batches.failed and comm.get_world_size() == 1:
+                self._save()
+        finally:
+            batches.stop()
+
+    def _save(self) -> None:
+        trainer = self.trainer
         done = trainer.iter - 1
         if done < trainer.start_iter:  # nothing that a checkpoint does not hold already
             return
@@ -57,16 +66,24 @@ class SaveOnLoaderFailure(HookBase):
 
 
 class _Batches:
-    """A loader's batches, remembering whether it failed."""
+    """A loader's batches, remembering whether it failed.
+
+    torch's loader raises an exception wherever the program happens to be when one of its
+    processes dies, in the middle of a step or of a save as well. Here it is kept for the moment
+    in which the next batch is asked for.
+    """
 
     def __init__(self, loader: Iterable[Any]) -> None:
         self.loader = loader
         self.failed = False
+        self._raise: Callable[[int, Any], object] | None = None  # torch's handler of SIGCHLD
+        self._died = False
 
     def __iter__(self) -> Iterator[Any]:
         batches = iter(self.loader)
         while True:
             try:
+                self._listen()
                 batch = next(batches)
             except StopIteration:
                 return
@@ -76,4 +93,30 @@ class _Batches:
                 if reason is None:
                     raise
                 raise UserError(reason) from error
+            finally:
+                self._defer()
             yield batch
+
+    def stop(self) -> None:
+        """Give torch its handler back."""
+        if self._raise is not None:
+            signal.signal(signal.SIGCHLD, self._raise)
+            self._raise = None
+
+    def _listen(self) -> None:
+        handler, died = self._raise, self._died
+        self.stop()
+        self._died = False
+        if handler is not None and died:
+            handler(signal.SIGCHLD, None)
+
+    def _defer(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return
+        handler = signal.getsignal(signal.SIGCHLD)
+        if callable(handler):
+            self._raise = handler
+            signal.signal(signal.SIGCHLD, self._note)
+
+    def _note(self, number: int, frame: object) -> None:
+        self._died = True

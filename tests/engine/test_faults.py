@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import re
 
 import pytest
 
@@ -22,7 +23,7 @@ from metaalign_det.errors import UserError
     [
         (
             errno.ENOSPC,
-            r"the disk is full \(.* MB free\); make room, or set SOLVER.CHECKPOINT_KEEP",
+            r"the disk is full \(.* MB free\); make room, or set SOLVER",
         ),
         (errno.EDQUOT, "quota"),
         (errno.EROFS, "read-only"),
@@ -92,8 +93,6 @@ def test_an_error_of_mine_on_top_of_a_fault_is_not_taken_for_it(tmp_path):
     ],
 )
 def test_faults_of_loader_processes_are_told_apart(error, words):
-    import re
-
     reason = explained_worker_fault(error)
     assert re.search(words, reason)
     assert "\n" not in reason

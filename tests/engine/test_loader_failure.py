@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 import signal
 
@@ -67,14 +68,12 @@ def test_a_loader_process_that_is_killed_is_one_sentence_and_costs_no_step(tmp_p
     cfg = training_cfg(tmp_path / "a", *opts)
 
     def kill(trainer):
-        import multiprocessing
-
         for child in multiprocessing.active_children():
             os.kill(child.pid, signal.SIGKILL)
 
     with pytest.raises(UserError, match="a process that loads images was killed"):
         start(cfg, 2, kill)
-    # Batches that it had loaded ahead were still trained on.
+    # Batches that had been loaded ahead were still trained on.
     saved = sorted((tmp_path / "a").glob("model_*.pth"))
     assert len(saved) == 1 and int(saved[0].stem.removeprefix("model_")) >= 1
 

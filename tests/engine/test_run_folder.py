@@ -8,8 +8,6 @@ import logging
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 
 import pytest
@@ -28,38 +26,37 @@ from metaalign_det.engine.run_folder import (
 from metaalign_det.errors import UserError
 from tests.engine.small import save, small_run
 
-HOLDER = """
-import os, sys, time
-from metaalign_det.engine.run_folder import locked_folder
-with locked_folder(sys.argv[1]):
-    if len(sys.argv) > 2 and os.fork() == 0:  # as a loader process does
-        time.sleep(float(sys.argv[2]))
-        os._exit(0)
-    print("held", flush=True)
-    time.sleep(60)
-"""
 
-
-def hold(folder, *args):
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(folder), *args], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout.readline() == "held\n"
-    return process
+def hold(folder, child_lives):
+    """The id of a process that holds the lock, with a child as loader processes are."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(write)
+        assert os.read(read, 1) == b"!"
+        os.close(read)
+        return pid
+    try:
+        with locked_folder(folder):
+            if os.fork() == 0:
+                time.sleep(child_lives)
+                os._exit(0)
+            os.write(write, b"!")
+            time.sleep(60)
+    finally:
+        os._exit(1)
 
 
 def test_a_second_run_in_a_folder_is_told_who_is_there_and_a_killed_one_frees_it(tmp_path):
-    process = hold(tmp_path, "2")
+    pid = hold(tmp_path, child_lives=1)
     try:
         with pytest.raises(UserError) as error, locked_folder(tmp_path):
             pass
-        assert f"in use by process {process.pid} on {socket.gethostname()} since 2" in str(
-            error.value
-        )
+        assert f"in use by process {pid} on {socket.gethostname()} since 2" in str(error.value)
     finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    # Its child outlives it for a moment, as loader processes do, and must not keep the lock.
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    # Its child outlives it for a moment, and must not keep the lock.
     with locked_folder(tmp_path):
         holder = json.loads((tmp_path / HOLDER_FILE).read_text())
         assert holder["pid"] == os.getpid()
@@ -81,20 +78,19 @@ def test_whatever_the_holders_file_says_the_lock_is_what_counts(tmp_path, text):
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="cannot be written to: a part of the path is a file"):
-        with locked_folder(tmp_path / "file" / "run"):
-            pass
+    message = "cannot be written to: a part of the path is a file"
+    with pytest.raises(UserError, match=message), locked_folder(tmp_path / "file" / "run"):
+        pass
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs a mount of its own")
 def test_a_read_only_folder_is_one_sentence(tmp_path, monkeypatch):
     def read_only(*_, **__):
         raise OSError(errno.EROFS, "Read-only file system")
 
     monkeypatch.setattr(run_folder.FileLock, "acquire", read_only)
-    with pytest.raises(UserError, match="the file system is read-only; set OUTPUT_DIR"):
-        with locked_folder(tmp_path):
-            pass
+    message = "the file system is read-only; set OUTPUT_DIR"
+    with pytest.raises(UserError, match=message), locked_folder(tmp_path):
+        pass
 
 
 def test_a_used_folder_is_named_with_the_ways_on(tmp_path):
