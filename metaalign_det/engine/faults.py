@@ -96,6 +96,8 @@ def explained_faults(folder: str | Path) -> Iterator[None]:
         hidden = error.__context__
         if isinstance(hidden, UserError):
             raise hidden from None
+        if isinstance(error, RuntimeError) and (reason := explained_worker_fault(error)):
+            raise UserError(f"{reason}. --resume continues from the last checkpoint") from error
         reason = explained_fault(error, folder)
         if reason is None:
             raise
