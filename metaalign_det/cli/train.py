@@ -26,6 +26,7 @@ from .quiet import silence_third_party
 if TYPE_CHECKING:
     from detectron2.config import CfgNode
 
+INTERRUPTED = "continue with --resume"
 _INTERRUPTED = 130  # exit code of a process that was, as shells have it
 
 

@@ -67,15 +67,17 @@ class ContinueRun(HookBase):
             for writer in self._writers():
                 writer._last_write = state["written"]
         trainer.iter = trainer.storage.iter = trainer.start_iter - 1
-        self._finished = trainer.iter
+        self._finished = trainer.iter if state["step_finished"] else -1
+        # Before the rest of the step, as it would have been.
+        if trainer.start_iter >= trainer.max_iter and not self._final_is_whole():
+            self.checkpointer.save("model_final", iteration=trainer.iter)
         if not state["step_finished"]:
             self._finish_step()
+            self._finished = trainer.iter
         trainer.storage.iter = trainer.start_iter
+        # Detectron2 adds one at the end, also where no step was left to do.
         if trainer.start_iter < trainer.max_iter:
             trainer.iter = trainer.start_iter
-        elif not self._final_is_whole():
-            # Detectron2 adds one at the end, also where there was nothing to do.
-            self.checkpointer.save("model_final", iteration=trainer.iter)
 
     def after_step(self) -> None:
         self._finished = self.trainer.iter
