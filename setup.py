@@ -60,8 +60,8 @@ setup(
     entry_points={"console_scripts": ["metaalign-det = metaalign_det.cli.__main__:main"]},
     python_requires=">=3.10",
     install_requires=[
-        "torch>=2.4",
-        "torchvision>=0.19",
+        "torch>=2.10",  # earlier ones read weights_only files unsafely (CVE-2026-24747)
+        "torchvision>=0.25",
         "numpy>=2",
         "setuptools<81",  # detectron2.model_zoo imports pkg_resources
         "fvcore==0.1.5.post20221221",
@@ -80,6 +80,8 @@ setup(
         "matplotlib>=3.8",
         "jinja2>=3",
         "scikit-learn>=1.5",
+        "filelock>=3.16",
+        "safetensors>=0.5",
     ],
     extras_require={
         "opencv": ["opencv-python>=4.10"],

@@ -106,6 +106,7 @@ def add_metaalign_config(cfg: CN) -> None:
     _add_adaptation(cfg)
     _add_lookahead(cfg)
     _add_solver(cfg)
+    _add_checkpoints(cfg)
     _add_test(cfg)
 
 
@@ -401,6 +402,14 @@ def _add_solver(cfg: CN) -> None:
     cfg.SOLVER.DISCRIMINATOR.WEIGHT_DECAY = 0.0
     cfg.SOLVER.DISCRIMINATOR.MOMENTUM = 0.9
     cfg.SOLVER.DISCRIMINATOR.BETAS = (0.5, 0.99)
+
+
+def _add_checkpoints(cfg: CN) -> None:
+    # Keep the last so many of the checkpoints written every CHECKPOINT_PERIOD; 0 = all of them.
+    # model_final.pth and the best one are never removed.
+    cfg.SOLVER.CHECKPOINT_KEEP = 0
+    # Write model_final.safetensors, weights alone, beside model_final.pth.
+    cfg.SOLVER.CHECKPOINT_SAFETENSORS = False
 
 
 def _add_test(cfg: CN) -> None:

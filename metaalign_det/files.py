@@ -1,15 +1,73 @@
-"""Small files beside a run: what evaluators and reports write."""
+"""Files of a run: written whole or not at all, whatever ends the process that writes them."""
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
+
+#: End of the name of a file that is being written; ``.<name>.<process id>.partial``.
+PARTIAL = ".partial"
+
+
+@contextmanager
+def replaced_file(path: str | Path) -> Iterator[BinaryIO]:
+    """A file to write that takes the place of ``path`` in one step, once it is on the disk.
+
+    Bytes go to a temporary file in the same folder, which is flushed to the disk and renamed;
+    then the folder is flushed. Whatever ends the process, or the machine, ``path`` is the old
+    file or the whole new one. An exception in the block leaves the old one and removes the
+    temporary file.
+
+    Args:
+        path: file to replace or make; its folder exists.
+
+    Yields:
+        the temporary file, open for binary writing.
+
+    Raises:
+        OSError: the disk is full, the folder cannot be written to.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
+    try:
+        with open(partial, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(partial)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: str | Path) -> None:
+    """Flush a folder's entries to the disk, so that renamed and removed files stay so."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems have no such call for folders; they have their own promises.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write UTF-8 text, whole or not at all; see :func:`replaced_file`."""
+    with replaced_file(path) as file:
+        file.write(text.encode("utf-8"))
 
 
 def report_path(output_dir: str | Path, kind: str, dataset_name: str, suffix: str) -> Path:
@@ -20,9 +78,12 @@ def report_path(output_dir: str | Path, kind: str, dataset_name: str, suffix: st
 
 
 def write_json(path: str | Path, data: Any, indent: int | None = 2) -> None:
-    """Write ``data`` as strict JSON: numpy becomes plain, NaN and infinity become ``null``."""
+    """Write ``data`` as strict JSON: numpy becomes plain, NaN and infinity become ``null``.
+
+    The file is written whole or not at all; see :func:`replaced_file`.
+    """
     text = json.dumps(_plain(data), indent=indent, allow_nan=False)
-    Path(path).write_text(text + "\n", encoding="utf-8")
+    write_text(path, text + "\n")
 
 
 def _plain(value: Any) -> Any:

@@ -25,7 +25,8 @@ PROG = "metaalign-det"
 #:     add_arguments(parser)     its options; arguments.add_opts(parser) adds KEY VALUE pairs
 #:     run(args) -> int          does it; 0, or 1 where the work failed. Mistakes of the user raise
 #:                               UserError, which ends in one sentence and exit code 2
-#:     INTERRUPTED = "..."       optional: what somebody who pressed Ctrl-C should know
+#:     INTERRUPTED = "..."       optional: what somebody who pressed Ctrl-C should know, unless the
+#:                               KeyboardInterrupt says it itself
 #:     PARSER_OPTIONS = {...}    optional: arguments of argparse.ArgumentParser
 #:
 #: Everything slow to import (torch, Detectron2, rooms that import them) is imported inside ``run``,
@@ -86,7 +87,7 @@ def _run(argv: Sequence[str]) -> int:
     try:
         return module.run(args)
     except KeyboardInterrupt as error:
-        raise KeyboardInterrupt(getattr(module, "INTERRUPTED", "")) from error
+        raise KeyboardInterrupt(str(error) or getattr(module, "INTERRUPTED", "")) from error
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 metaalign-det train --config-file voc2watercolor_swda_meta.yaml
 metaalign-det train --config-file my.yaml --num-gpus 4 SOLVER.BASE_LR 0.01
 metaalign-det train --config-file my.yaml --resume
+metaalign-det train --config-file my.yaml --overwrite
 metaalign-det train --config-file my.yaml --eval-only MODEL.WEIGHTS output/model_final.pth
 
 A config file is looked for in the working directory, then among those of this package.
@@ -12,9 +13,10 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import logging
 import os
+import signal
 import sys
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from ..errors import UserError
@@ -24,16 +26,16 @@ from .quiet import silence_third_party
 if TYPE_CHECKING:
     from detectron2.config import CfgNode
 
-logger = logging.getLogger(__name__)
-
 INTERRUPTED = "continue with --resume"
+_INTERRUPTED = 130  # exit code of a process that was, as shells have it
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Those of Detectron2's ``default_argument_parser``, and ``--dist-timeout``."""
+    """Those of Detectron2's ``default_argument_parser``, ``--overwrite``, ``--dist-timeout``."""
     add = parser.add_argument
     add("--config-file", default="", metavar="FILE", help="YAML file; a path, or a name of ours")
     add("--resume", action="store_true", help="continue from the last checkpoint in OUTPUT_DIR")
+    add("--overwrite", action="store_true", help="replace the run that OUTPUT_DIR holds")
     add("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS, train nothing")
     add("--num-gpus", type=int, default=1, help="per machine (default: 1; the CPU without one)")
     add("--num-machines", type=int, default=1, help="default: 1")
@@ -58,65 +60,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train or evaluate, in as many processes as the arguments say."""
-    from detectron2.engine import launch
-    from torch.multiprocessing import ProcessRaisedException
-
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        _train_under_torchrun(args)
-        return 0
     try:
-        launch(
-            train,
-            args.num_gpus,
-            num_machines=args.num_machines,
-            machine_rank=args.machine_rank,
-            dist_url=args.dist_url,
-            args=(args,),
-            timeout=datetime.timedelta(seconds=args.dist_timeout),
-        )
-    except ProcessRaisedException as error:
-        _, found, message = str(error).rpartition("UserError: ")
-        if not found:
-            raise
-        raise UserError(message.strip()) from error
+        if "TORCHELASTIC_RUN_ID" in os.environ:
+            _train_under_torchrun(args)
+        else:
+            _launch(args)
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(_way_on(args)) from error
     return 0
 
 
 def train(args: argparse.Namespace) -> dict | None:
     """Train, or with ``--eval-only`` evaluate, in this process; returns the scores."""
     silence_third_party()  # once more: this may be a process of its own
-    from detectron2.checkpoint import DetectionCheckpointer
-
-    from ..data import check_data, register_all
-    from ..engine.checkpoint import check_weights, load_weights, resume_weights
-    from ..engine.trainer import AdaptationTrainer
+    from ..engine import session
 
     cfg = setup(args)
-    register_all(cfg)
-    if not args.resume:
-        check_weights(cfg.MODEL.WEIGHTS)
-    check_data(cfg, train=not args.eval_only or bool(cfg.TEST.ADAPTIVE_BN))
     if args.eval_only:
-        model = AdaptationTrainer.build_model(cfg)
-        checkpointer = DetectionCheckpointer(model, save_dir=cfg.OUTPUT_DIR)
-        if args.resume:
-            resume_weights(checkpointer, cfg.OUTPUT_DIR)
-        else:
-            load_weights(checkpointer, cfg.MODEL.WEIGHTS)
-        return AdaptationTrainer.test(cfg, model)
-    trainer = AdaptationTrainer(cfg)
-    trainer.resume_or_load(resume=args.resume)
-    return trainer.train()
+        return session.evaluate(cfg, resume=args.resume, command_line=args.command_line)
+    return session.train(
+        cfg, resume=args.resume, overwrite=args.overwrite, command_line=args.command_line
+    )
 
 
 def setup(args: argparse.Namespace) -> CfgNode:
-    """The frozen config of a command line, with the device that is there.
+    """The frozen config of a command line, with the device that is there. Writes no file.
 
     Raises:
         UserError: a config file or key that does not exist.
     """
     import torch
-    from detectron2.engine import default_setup
 
     from ..config import load_cfg
     from ..config_files import find_config
@@ -124,19 +97,63 @@ def setup(args: argparse.Namespace) -> CfgNode:
     if args.config_file:
         args.config_file = str(find_config(args.config_file))
     cfg = load_cfg(args.config_file, args.opts or [])
-    fallback = cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available()
-    if fallback:
+    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
+        sys.stderr.write("no CUDA device here: running on the CPU (MODEL.DEVICE cpu)\n")
         cfg.MODEL.DEVICE = "cpu"
     cfg.freeze()
-    default_setup(cfg, args)
-    # Detectron2 sets up its own logger; ours goes to the same places.
-    ours = logging.getLogger("metaalign_det")
-    ours.handlers = logging.getLogger("detectron2").handlers
-    ours.setLevel(logging.INFO)
-    ours.propagate = False
-    if fallback:
-        logger.info("no CUDA device here: running on the CPU (MODEL.DEVICE cpu)")
     return cfg
+
+
+def _launch(args: argparse.Namespace) -> None:
+    from detectron2.engine import launch
+    from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
+
+    from ..engine.processes import passed_on_signals
+
+    several = args.num_gpus * args.num_machines > 1
+    try:
+        with passed_on_signals() if several else nullcontext():
+            launch(
+                _train_in_one_of_several if several else train,
+                args.num_gpus,
+                num_machines=args.num_machines,
+                machine_rank=args.machine_rank,
+                dist_url=args.dist_url,
+                args=(args,),
+                timeout=datetime.timedelta(seconds=args.dist_timeout),
+            )
+    except ProcessRaisedException as error:
+        _, found, message = str(error).rpartition("UserError: ")
+        if not found:
+            raise
+        raise UserError(message.strip()) from error
+    except ProcessExitedException as error:
+        if error.exit_code in (_INTERRUPTED, 128 + signal.SIGTERM):
+            raise KeyboardInterrupt from error
+        raise UserError(
+            f"{error}; the others were ended. --resume continues from the last checkpoint"
+        ) from error
+
+
+def _train_in_one_of_several(args: argparse.Namespace) -> None:
+    """As :func:`train`; an interruption becomes an exit code, or the parent would not see it."""
+    try:
+        train(args)
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+
+
+def _way_on(args: argparse.Namespace) -> str:
+    """What can be done after an interruption, by what is in the folder."""
+    from ..engine.checkpoint_files import named_last
+
+    with suppress(UserError):
+        folder = setup(args).OUTPUT_DIR
+        last = named_last(folder)
+        if last is None:
+            return f"there is no checkpoint in {folder} yet"
+        return f"--resume continues from {last} in {folder}"
+    return ""
 
 
 def _train_under_torchrun(args: argparse.Namespace) -> dict | None:

@@ -6,11 +6,12 @@ import os
 from pathlib import Path
 
 from detectron2.utils.file_io import PathManager
-from fvcore.common.checkpoint import Checkpointer
 
 from ..errors import UserError
 from ..modeling.backbone.random_start import temper_random_weights
+from ..modeling.weight_files import SUFFIXES
 from ..modeling.weights import is_torchvision_checkpoint, load_pretrained
+from .durable_checkpointer import DurableCheckpointer
 
 
 def check_weights(path: str) -> str:
@@ -42,19 +43,25 @@ def check_weights(path: str) -> str:
             f"MODEL.WEIGHTS: there is no file {path}{hint}; put it there, or set "
             'MODEL.WEIGHTS "" to start from random weights'
         )
+    if not local.endswith(SUFFIXES):
+        raise UserError(f"MODEL.WEIGHTS: {path} must end in one of {', '.join(SUFFIXES)}")
     return local
 
 
-def load_weights(checkpointer: Checkpointer, path: str) -> None:
+def load_weights(checkpointer: DurableCheckpointer, path: str) -> None:
     """Load weights, and nothing else of a checkpoint, into the checkpointer's model.
 
     Files of Detectron2 and of this package go through Detectron2's checkpointer, torchvision's
-    through :func:`~metaalign_det.modeling.weights.load_pretrained`.
+    through :func:`~metaalign_det.modeling.weights.load_pretrained`. Weights of another shape are
+    passed over, as fine-tuning on other classes needs; that nothing at all fits is an error.
 
     Args:
-        checkpointer: a ``DetectionCheckpointer``.
+        checkpointer: of the model.
         path: as ``MODEL.WEIGHTS``; "" loads nothing, and makes random weights under FrozenBN
             trainable.
+
+    Raises:
+        UserError: the file is missing, damaged, holds more than weights, or fits nowhere.
     """
     local = check_weights(path)
     if not local:
@@ -64,24 +71,6 @@ def load_weights(checkpointer: Checkpointer, path: str) -> None:
         load_pretrained(checkpointer.model, local)
         return
     checkpointer.resume_or_load(path, resume=False)
-
-
-def resume_weights(checkpointer: Checkpointer, folder: str) -> None:
-    """Load the last checkpoint of a run, everything that the checkpointer holds.
-
-    Args:
-        checkpointer: saves into ``folder``.
-        folder: ``OUTPUT_DIR`` of the run, for the message.
-
-    Raises:
-        UserError: there is none.
-    """
-    if not checkpointer.has_checkpoint():
-        raise UserError(
-            f"--resume: there is no checkpoint in {folder!r}; leave --resume out to start from "
-            "MODEL.WEIGHTS, or set OUTPUT_DIR to the run you mean"
-        )
-    checkpointer.resume_or_load("", resume=True)
 
 
 def _name(path: str) -> str:

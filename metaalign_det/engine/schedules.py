@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from detectron2.config import CfgNode
 from detectron2.solver import LRMultiplier, WarmupParamScheduler
@@ -40,3 +43,22 @@ def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer):
         solver.RESCALE_INTERVAL,
     )
     return LRMultiplier(optimizer, multiplier=warmup, max_iter=solver.MAX_ITER)
+
+
+@contextmanager
+def configured_rates(optimizer: torch.optim.Optimizer, scheduler: LRMultiplier) -> Iterator[None]:
+    """Load the state of both inside, and leave with the learning rates of the config.
+
+    A checkpoint holds the learning rates it was written with. Where the config is still the same,
+    these are the same numbers; where ``SOLVER.BASE_LR``, the schedule or its length has changed,
+    the config's take their place, at the iteration that was loaded.
+    """
+    groups = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
+    base_lrs = list(scheduler.base_lrs)
+    yield
+    scheduler.base_lrs = base_lrs
+    for group, configured in zip(optimizer.param_groups, groups):
+        group.update(configured)
+    for group, rate in zip(optimizer.param_groups, scheduler.get_lr()):
+        group["lr"] = rate
+    scheduler._last_lr = [group["lr"] for group in optimizer.param_groups]

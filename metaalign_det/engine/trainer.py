@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
 import torch
-from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer
 from detectron2.engine.train_loop import TrainerBase
@@ -23,13 +22,16 @@ from ..data.catalog.domains import source_domains
 from ..data.loader.build import build_adaptation_train_loader, build_test_loader
 from ..errors import UserError
 from ..evaluation.build import build_evaluator
-from .checkpoint import load_weights, resume_weights
+from .checkpoint import load_weights
+from .continuation import ContinueRun
 from .coordination import CoordinationHook
+from .durable_checkpointer import DurableCheckpointer
 from .interrupt import SaveOnInterrupt
+from .loader_failure import SaveOnLoaderFailure
 from .loop import AdaptationLoop, broadcast_model
 from .optimizers import build_optimizer
 from .scaler import LossScaler
-from .schedules import build_lr_scheduler
+from .schedules import build_lr_scheduler, configured_rates
 
 logger = logging.getLogger(__name__)
 
@@ -72,9 +74,10 @@ class AdaptationTrainer(DefaultTrainer):
         )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         average = source.learning.average
-        self.checkpointer = DetectionCheckpointer(
+        self.checkpointer = DurableCheckpointer(
             model,
             cfg.OUTPUT_DIR,
+            cfg=cfg,
             trainer=weakref.proxy(self),
             **({} if average is None else {"teacher": average}),
         )
@@ -84,14 +87,17 @@ class AdaptationTrainer(DefaultTrainer):
         self.register_hooks(self.build_hooks())
 
     def resume_or_load(self, resume: bool = True) -> None:
-        """Continue from the last checkpoint in ``OUTPUT_DIR``, or start from ``MODEL.WEIGHTS``.
+        """Continue from the newest checkpoint in ``OUTPUT_DIR``, or start from ``MODEL.WEIGHTS``.
+
+        Which settings may differ from the checkpoint's: ``resume_settings.py``.
 
         Raises:
-            UserError: ``resume`` without a checkpoint; weights that are not to be had.
+            UserError: ``resume`` without a checkpoint that this run can go on from; weights that
+                are missing or damaged.
         """
         if resume:
-            resume_weights(self.checkpointer, self.cfg.OUTPUT_DIR)
-            self.start_iter = self.iter + 1
+            with configured_rates(self.optimizer, self.scheduler):
+                self.start_iter = self.checkpointer.resume() + 1
         else:
             load_weights(self.checkpointer, self.cfg.MODEL.WEIGHTS)
 
@@ -115,9 +121,13 @@ class AdaptationTrainer(DefaultTrainer):
             return super().train()
 
     def build_hooks(self) -> list:
-        hooks = super().build_hooks()
-        hooks.insert(0, CoordinationHook(self._trainer.gradient_source))
-        return [*hooks, SaveOnInterrupt(self.checkpointer)]
+        return [
+            SaveOnLoaderFailure(self.checkpointer),
+            CoordinationHook(self._trainer.gradient_source),
+            *super().build_hooks(),
+            ContinueRun(self.checkpointer, f"{self.cfg.OUTPUT_DIR}/metrics.json"),
+            SaveOnInterrupt(self.checkpointer),
+        ]
 
     @staticmethod
     def auto_scale_workers(cfg: CfgNode, num_workers: int) -> CfgNode:

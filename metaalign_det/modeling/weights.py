@@ -18,12 +18,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from detectron2.modeling.backbone.resnet import BottleneckBlock
 from torch import Tensor, nn
 
 from ..errors import UserError
 from .backbone.vgg import convert_torchvision_vgg16, is_torchvision_vgg16
+from .weight_files import read_weight_file, weights_in
 
 logger = logging.getLogger(__name__)
 
@@ -51,9 +51,9 @@ def is_torchvision_resnet(state_dict: Mapping[str, object]) -> bool:
 
 
 def is_torchvision_checkpoint(path: str | Path) -> bool:
-    """Whether the file is a ``.pth`` or ``.pt`` that holds a torchvision ResNet or VGG16."""
+    """Whether a ``.pth``, ``.pt`` or ``.safetensors`` holds a torchvision ResNet or VGG16."""
     path = Path(path)
-    if path.suffix not in (".pth", ".pt") or not path.is_file():
+    if path.suffix not in (".pth", ".pt", ".safetensors") or not path.is_file():
         return False
     state_dict = _read(path)
     return is_torchvision_resnet(state_dict) or is_torchvision_vgg16(state_dict)
@@ -162,16 +162,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise UserError(
             f'MODEL.WEIGHTS: there is no file {path}; put it there or set MODEL.WEIGHTS ""'
         )
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise UserError(f"cannot read the weights in {path}: {error}") from error
-    for key in ("state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds a {type(content).__name__}, not a dict of weights")
-    return {k.removeprefix("module."): v for k, v in content.items()}
+    return weights_in(read_weight_file(path), path)
 
 
 def _check_model(model: nn.Module, path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from typing import Any
 
 from ..files import write_json
 from .suites import Task
+
+logger = logging.getLogger(__name__)
 
 RESULT_FILE = "result.json"
 _TAIL_BYTES = 16384  # of metrics.json: the last iteration, without reading megabytes
@@ -59,7 +62,8 @@ class Run:
     def arguments(self) -> list[str]:
         """Arguments of ``tools/train_net.py``; continues where there is a checkpoint."""
         args = ["--config-file", str(self.config)]
-        args += ["--resume"] if has_checkpoint(self.folder) else []
+        # Without a checkpoint there is nothing to lose: what else is there is of a failed attempt.
+        args += ["--resume"] if has_checkpoint(self.folder) else ["--overwrite"]
         args += self.overrides
         if self.pretrain is not None:
             args += ["MODEL.WEIGHTS", str(self.pretrain.weights)]
@@ -67,12 +71,8 @@ class Run:
 
 
 def has_checkpoint(folder: Path) -> bool:
-    """Whether ``--resume`` would find one: the file that ``last_checkpoint`` names is there."""
-    marker = folder / "last_checkpoint"
-    if not marker.is_file():
-        return False
-    name = marker.read_text(encoding="utf-8").strip()
-    return bool(name) and (folder / name).is_file()
+    """Whether ``--resume`` has something to choose from: any checkpoint file."""
+    return any(file.is_file() for file in folder.glob("*.pth"))
 
 
 def last_iteration(folder: Path) -> int:
@@ -81,17 +81,36 @@ def last_iteration(folder: Path) -> int:
 
 
 def read_scores(run: Run) -> dict[str, dict[str, float]] | None:
-    """Scores of a complete run, data set -> metric -> percent; None while it is not complete."""
+    """Scores of a complete run, data set -> metric -> percent; None while it is not complete.
+
+    A result file that is damaged counts as none: it is collected anew from ``metrics.json``, or
+    the run is run again.
+    """
     path = run.folder / RESULT_FILE
     if not path.is_file() or (run.keeps_weights and not run.weights.is_file()):
         return None
-    result = json.loads(path.read_text(encoding="utf-8"))
-    if result["identity"] != run.identity:
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+        scores = _checked_scores(result["scores"])
+        identity = result["identity"]
+    # Whatever is wrong with it, it is not what collect_scores writes.
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        logger.warning("%s is damaged (%s) and made anew", path, type(error).__name__)
         return None
-    nan = float("nan")  # written as null
+    return scores if identity == run.identity else None
+
+
+def _checked_scores(scores: Any) -> dict[str, dict[str, float]]:
+    """The scores of a result file as numbers; null is NaN.
+
+    Raises:
+        TypeError, ValueError: it is not data set -> metric -> number.
+    """
+    if not isinstance(scores, dict) or not all(isinstance(x, dict) for x in scores.values()):
+        raise TypeError("scores are not grouped by data set")
     return {
-        name: {metric: nan if x is None else x for metric, x in scores.items()}
-        for name, scores in result["scores"].items()
+        name: {metric: float("nan") if x is None else float(x) for metric, x in of_one.items()}
+        for name, of_one in scores.items()
     }
 
 
@@ -110,9 +129,8 @@ def collect_scores(run: Run) -> bool:
             scores = _by_dataset(record, run.tests) or scores
     if not scores or (run.keeps_weights and not run.weights.is_file()):
         return False
-    partial = run.folder / f".{RESULT_FILE}.partial"
     write_json(
-        partial,
+        run.folder / RESULT_FILE,
         {
             "identity": run.identity,
             "method": run.method,
@@ -127,7 +145,6 @@ def collect_scores(run: Run) -> bool:
             "scores": scores,
         },
     )
-    os.replace(partial, run.folder / RESULT_FILE)
     return True
 
 
@@ -159,8 +176,8 @@ def _records(path: Path, tail: int = 0) -> list[dict[str, Any]]:
         try:
             # A killed run may leave half a record, and its successor writes on behind it.
             record = json.loads(line[max(0, line.rfind("{")) :])
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
-        if isinstance(record, dict) and isinstance(record.get("iteration"), int):
+        if isinstance(record, dict) and type(record.get("iteration")) is int:
             records.append(record)
     return records

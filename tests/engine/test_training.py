@@ -329,7 +329,7 @@ def train_in_one_of_two(rank, datasets, output):
         trainer = train(cfg)
         # BatchNorm statistics are each process's own, as in any Detectron2 training.
         params = {k: v.detach().numpy() for k, v in trainer.model.named_parameters()}
-        ends.append((params, trainer._hooks[0].source.weights.values()))
+        ends.append((params, trainer._trainer.gradient_source.weights.values()))
     return ends
 
 

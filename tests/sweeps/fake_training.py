@@ -30,7 +30,7 @@ from pathlib import Path
 
 here, args = Path(__file__).parent, sys.argv[1:]
 resume = "--resume" in args
-pairs = [a for a in args if a != "--resume"]
+pairs = [a for a in args if a not in ("--resume", "--overwrite")]
 options = dict(zip(pairs[::2], pairs[1::2]))
 out = Path(options["OUTPUT_DIR"])
 method = Path(options["--config-file"]).stem

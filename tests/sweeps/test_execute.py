@@ -66,6 +66,7 @@ def test_a_checkpoint_that_is_gone_is_not_resumed_from(place):
     run.folder.mkdir(parents=True)
     (run.folder / "last_checkpoint").write_text("model_0000001.pth")
     assert "--resume" not in run.arguments()
+    assert "--overwrite" in run.arguments()
     (run.folder / "model_0000001.pth").touch()
     assert "--resume" in run.arguments()
 

@@ -1,0 +1,58 @@
+"""What several processes of a training decide alike, and how a request to stop reaches them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TypeVar
+
+from detectron2.utils import comm
+
+from ..errors import UserError
+
+T = TypeVar("T")
+
+
+def decided_by_the_first(decide: Callable[[], T]) -> T:
+    """What ``decide`` returns in the first process, in each process.
+
+    For what looks at files that the first process is about to change: were each process to look
+    for itself, some would come too late. To be called by all processes; ``decide`` runs in one.
+
+    Raises:
+        UserError: raised by ``decide``, then in each process.
+    """
+    result, problem = None, None
+    if comm.is_main_process():
+        try:
+            result = decide()
+        except UserError as error:
+            problem = str(error)
+    result, problem = comm.all_gather((result, problem))[0]
+    if problem is not None:
+        raise UserError(problem)
+    return result
+
+
+@contextmanager
+def passed_on_signals() -> Iterator[None]:
+    """Ctrl-C and SIGTERM go to the processes that this one has started, and it waits for them.
+
+    Each of them finishes its step and saves (:class:`~.interrupt.SaveOnInterrupt`); without this,
+    the one that a person or a job scheduler knows would be gone before they have.
+    """
+
+    def pass_on(number: int, frame: object) -> None:
+        for child in multiprocessing.active_children():
+            with suppress(ProcessLookupError):
+                os.kill(child.pid, signal.SIGTERM)
+
+    before = {s: signal.signal(s, pass_on) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

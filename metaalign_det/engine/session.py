@@ -1,0 +1,121 @@
+"""A training or an evaluation from a config to its end: folder, log, data, weights, trainer."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.utils import comm
+from detectron2.utils.collect_env import collect_env_info
+from detectron2.utils.env import seed_all_rng
+from detectron2.utils.logger import setup_logger
+
+from ..data import check_data, register_all
+from ..errors import UserError
+from ..files import write_text
+from .checkpoint import check_weights, load_weights
+from .durable_checkpointer import DurableCheckpointer
+from .faults import explained_faults
+from .processes import decided_by_the_first
+from .run_folder import StartRun, check_unused, evaluation_folder, locked_folder
+from .trainer import AdaptationTrainer
+
+
+def train(
+    cfg: CfgNode, *, resume: bool = False, overwrite: bool = False, command_line: str = ""
+) -> dict | None:
+    """Train in ``cfg.OUTPUT_DIR``, which is this run's alone for as long as it lasts.
+
+    Whatever is wrong with the config, the data or the weights is found before anything of an
+    earlier run in the folder is touched.
+
+    Args:
+        cfg: frozen.
+        resume: continue from the newest whole checkpoint in the folder.
+        overwrite: replace the run that the folder holds.
+        command_line: for the log.
+
+    Returns:
+        dict: scores, where ``TEST.EXPECTED_RESULTS`` asks for them.
+
+    Raises:
+        UserError: the folder is in use or used; see ``AdaptationTrainer`` for the rest.
+    """
+    if resume and overwrite:
+        raise UserError("--resume continues a run and --overwrite replaces it: choose one")
+    with locked_folder(cfg.OUTPUT_DIR), explained_faults(cfg.OUTPUT_DIR):
+        if not resume and not overwrite:
+            decided_by_the_first(lambda: check_unused(cfg.OUTPUT_DIR))
+        start_logging(cfg, command_line)
+        torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
+        register_all(cfg)
+        if not resume:
+            check_weights(cfg.MODEL.WEIGHTS)
+        check_data(cfg)
+        trainer = AdaptationTrainer(cfg)
+        trainer.resume_or_load(resume=resume)
+        trainer.register_hooks([StartRun(trainer.cfg, trainer.checkpointer, overwrite=overwrite)])
+        return trainer.train()
+
+
+def evaluate(cfg: CfgNode, *, resume: bool = False, command_line: str = "") -> dict:
+    """Scores of ``MODEL.WEIGHTS``, or of the newest whole checkpoint in ``OUTPUT_DIR``.
+
+    Nothing that a run in the folder has written is touched: see
+    :func:`~.run_folder.evaluation_folder` for where the results go.
+
+    Args:
+        cfg: frozen.
+        resume: evaluate the run in ``OUTPUT_DIR``.
+        command_line: for the log.
+
+    Raises:
+        UserError: there are no weights, or they are of another model.
+    """
+    if not resume and not cfg.MODEL.WEIGHTS:
+        raise UserError(
+            "--eval-only: MODEL.WEIGHTS is empty, and random weights are not worth evaluating; "
+            "set it, or --resume to evaluate the last checkpoint in OUTPUT_DIR"
+        )
+    run_folder, cfg = cfg.OUTPUT_DIR, cfg.clone()
+    cfg.defrost()
+    cfg.OUTPUT_DIR = decided_by_the_first(lambda: str(evaluation_folder(run_folder)))
+    cfg.freeze()
+    with explained_faults(cfg.OUTPUT_DIR):
+        start_logging(cfg, command_line)
+        register_all(cfg)
+        if not resume:
+            check_weights(cfg.MODEL.WEIGHTS)
+        check_data(cfg, train=bool(cfg.TEST.ADAPTIVE_BN))
+        model = AdaptationTrainer.build_model(cfg)
+        checkpointer = DurableCheckpointer(model, save_dir=run_folder)
+        if resume:
+            checkpointer.evaluate_last()
+        else:
+            load_weights(checkpointer, cfg.MODEL.WEIGHTS)
+        if comm.is_main_process():
+            write_text(f"{cfg.OUTPUT_DIR}/config.yaml", cfg.dump())
+        return AdaptationTrainer.test(cfg, model)
+
+
+def start_logging(cfg: CfgNode, command_line: str = "") -> None:
+    """Log to the terminal and to ``OUTPUT_DIR/log.txt``; seed this process.
+
+    Detectron2's ``default_setup``, but for ``config.yaml``: that is replaced when a training has
+    started (:class:`~.run_folder.StartRun`), not before.
+    """
+    rank = comm.get_rank()
+    setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name="fvcore")
+    log = setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank)
+    # Detectron2 sets up its own logger; ours goes to the same places.
+    ours = logging.getLogger("metaalign_det")
+    ours.handlers = log.handlers
+    ours.setLevel(logging.INFO)
+    ours.propagate = False
+    log.info("Rank of current process: %d. World size: %d", rank, comm.get_world_size())
+    log.info("Environment info:\n%s", collect_env_info())
+    if command_line:
+        log.info("Command line: %s", command_line)
+    log.info("Running with full config:\n%s", cfg.dump())
+    seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)

@@ -1,0 +1,54 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from metaalign_det.files import PARTIAL, replaced_file, write_json, write_text
+from benchmarks.crash_points import count_operations, failing_at, killed_at
+
+
+def rewrite(path):
+    with replaced_file(path) as file:
+        file.write(b"new ")
+        file.write(b"content")
+
+
+def test_content_reaches_the_disk_before_the_name_and_the_name_before_the_return(tmp_path):
+    names = count_operations(lambda: rewrite(tmp_path / "x"))
+    assert names == ["open", "write", "write", "fsync", "replace", "open", "fsync", "close"]
+
+
+@pytest.mark.parametrize("index", range(8))
+def test_a_kill_at_any_operation_leaves_the_old_or_the_new_file(tmp_path, index):
+    path = tmp_path / "x"
+    path.write_bytes(b"old")
+    assert killed_at(index, lambda: rewrite(path))
+    assert path.read_bytes() == (b"new content" if index > 4 else b"old")
+
+
+@pytest.mark.parametrize("index", range(5))
+def test_an_error_leaves_the_old_file_and_nothing_half_written(tmp_path, index):
+    path = tmp_path / "x"
+    path.write_bytes(b"old")
+    with pytest.raises(OSError, match="No space left"), failing_at(index):
+        rewrite(path)
+    assert path.read_bytes() == b"old"
+    assert not list(tmp_path.glob(f".*{PARTIAL}"))
+
+
+def test_a_file_system_without_flushes_of_folders_is_taken_as_it_is(tmp_path):
+    with failing_at(6, errno.EINVAL):
+        rewrite(tmp_path / "x")
+    assert (tmp_path / "x").read_bytes() == b"new content"
+
+
+def test_text_and_json_replace_what_was_there(tmp_path):
+    write_text(tmp_path / "a", "é\n")
+    write_json(tmp_path / "b", {"x": float("nan")})
+    assert (tmp_path / "a").read_bytes() == "é\n".encode()
+    assert (tmp_path / "b").read_text() == '{\n  "x": null\n}\n'
+    assert sorted(os.listdir(tmp_path)) == ["a", "b"]
