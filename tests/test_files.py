@@ -7,8 +7,8 @@ import os
 
 import pytest
 
-from metaalign_det.files import PARTIAL, replaced_file, write_json, write_text
 from benchmarks.crash_points import count_operations, failing_at, killed_at
+from metaalign_det.files import PARTIAL, replaced_file, write_json, write_text
 
 
 def rewrite(path):

@@ -223,7 +223,10 @@ class DurableCheckpointer(DetectionCheckpointer):
         self.model.load_state_dict(weights)
 
     def _load_file(self, filename: str) -> dict[str, Any]:
-        """Read a file by Detectron2's rules for formats, without its way of reading pickles."""
+        """Read a file by Detectron2's rules for formats, without its way of reading pickles.
+
+        ``file.pth?of=teacher`` has the average of the weights (``EMA``) in place of the student's.
+        """
         content = read_weight_file(filename)
         if filename.endswith(".pkl") and not ("model" in content and "__author__" in content):
             blobs = content.get("blobs", content)  # Caffe2: detection models have "blobs"
@@ -238,6 +241,12 @@ class DurableCheckpointer(DetectionCheckpointer):
         queries = parse_qs(self._parsed_url_during_load.query)
         if queries.pop("matching_heuristics", None) == ["True"]:
             content["matching_heuristics"] = True
+        if queries.pop("of", ["student"]) == ["teacher"]:
+            if "teacher" not in content:
+                raise UserError(
+                    f"MODEL.WEIGHTS: {filename} has no teacher: it was trained without EMA.ENABLED"
+                )
+            content["model"] = content["teacher"]["model"]
         if queries:
             raise UserError(f"MODEL.WEIGHTS: {filename}: unknown options {sorted(queries)}")
         return {**content, "model": weights_in(content, filename)}

@@ -11,6 +11,8 @@ from detectron2.solver import LRMultiplier, WarmupParamScheduler
 from detectron2.solver import build_lr_scheduler as build_detectron2_lr_scheduler
 from fvcore.common.param_scheduler import ParamScheduler
 
+from ..errors import UserError
+
 
 class InverseParamScheduler(ParamScheduler):
     """(1 + gamma * i) ** -power at iteration i (Ganin and Lempitsky, ICML 2015, section 4).
@@ -30,10 +32,20 @@ class InverseParamScheduler(ParamScheduler):
 
 
 def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer):
-    """Detectron2's schedules by name, and ``WarmupInverseLR``."""
+    """Detectron2's schedules by name, and ``WarmupInverseLR``.
+
+    Raises:
+        UserError: ``SOLVER.STEPS`` that do not lie within the training, an unknown schedule.
+    """
     solver = cfg.SOLVER
     if solver.LR_SCHEDULER_NAME != "WarmupInverseLR":
-        return build_detectron2_lr_scheduler(cfg, optimizer)
+        try:
+            return build_detectron2_lr_scheduler(cfg, optimizer)
+        except ValueError as error:
+            raise UserError(
+                f"SOLVER.LR_SCHEDULER_NAME {solver.LR_SCHEDULER_NAME!r} with SOLVER.STEPS "
+                f"{tuple(solver.STEPS)} and SOLVER.MAX_ITER {solver.MAX_ITER}: {error}"
+            ) from error
     schedule = InverseParamScheduler(solver.INVERSE_GAMMA, solver.INVERSE_POWER, solver.MAX_ITER)
     warmup = WarmupParamScheduler(
         schedule,

@@ -9,7 +9,7 @@ from contextlib import contextmanager, nullcontext
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.engine import DefaultTrainer
+from detectron2.engine import DefaultTrainer, hooks
 from detectron2.engine.train_loop import TrainerBase
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
@@ -120,11 +120,24 @@ class AdaptationTrainer(DefaultTrainer):
         with _without_traceback():
             return super().train()
 
+    def evaluate(self) -> dict:
+        """Scores of the student, and under "teacher" those of the average of its weights."""
+        results = self.test(self.cfg, self.model)
+        average = self._trainer.gradient_source.learning.average
+        if average is not None and average.started:
+            cfg = self.cfg.clone()
+            cfg.defrost()
+            cfg.OUTPUT_DIR = f"{self.cfg.OUTPUT_DIR}/teacher"
+            results["teacher"] = self.test(cfg, average.model)
+        self._last_eval_results = results
+        return results
+
     def build_hooks(self) -> list:
+        evaluation = hooks.EvalHook(self.cfg.TEST.EVAL_PERIOD, self.evaluate)
         return [
             SaveOnLoaderFailure(self.checkpointer),
             CoordinationHook(self._trainer.gradient_source),
-            *super().build_hooks(),
+            *(evaluation if isinstance(h, hooks.EvalHook) else h for h in super().build_hooks()),
             ContinueRun(self.checkpointer, f"{self.cfg.OUTPUT_DIR}/metrics.json"),
             SaveOnInterrupt(self.checkpointer),
         ]
@@ -228,6 +241,13 @@ def check_batches(cfg: CfgNode) -> None:
 def check_model(cfg: CfgNode, model: torch.nn.Module) -> None:
     """The model can be adapted, and what it is to be aligned with is there."""
     require_adaptable(model)
+    views = cfg.INPUT.VIEWS
+    if model.aligns and cfg.DATASETS.TARGET and views.SOURCE != "weak" == views.TARGET:
+        raise UserError(
+            f"INPUT.VIEWS.SOURCE is {views.SOURCE!r} and INPUT.VIEWS.TARGET 'weak': a domain "
+            "discriminator would tell augmentations apart instead of domains; set "
+            "INPUT.VIEWS.TARGET 'strong' or 'both'"
+        )
     if model.aligns and not cfg.DATASETS.TARGET and cfg.MODEL.ALIGN.BETWEEN != "sources":
         raise UserError(
             "the model aligns source and target, but DATASETS.TARGET is empty: name a data set "

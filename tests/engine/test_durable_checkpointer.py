@@ -13,10 +13,10 @@ import pytest
 import torch
 from detectron2.data import MetadataCatalog
 
+from benchmarks.crash_points import count_operations, failing_at, killed_at
 from metaalign_det.engine.durable_checkpointer import class_names
 from metaalign_det.errors import UserError
 from metaalign_det.modeling.weight_files import read_weight_file
-from benchmarks.crash_points import count_operations, failing_at, killed_at
 from tests.engine.small import save, small_cfg, small_run, step, weights
 
 
