@@ -18,9 +18,7 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 22
 
 setup: ## virtual environment, pinned requirements, Detectron2, this package
-	@command -v "$(PYTHON)" >/dev/null || { echo "error: $(PYTHON) is not installed:" \
-	    "install Python 3.10 to 3.14, or name an interpreter with PYTHON=..." >&2; exit 1; }
-	@"$(PYTHON)" tools/setup_env.py --venv "$(VENV)"
+	@tools/setup.sh "$(VENV)" "$(PYTHON)"
 
 demo: setup ## adapt a detector to the miniature watercolours; table and pictures in output/demo
 	@"$(VENV_PYTHON)" -m metaalign_det.cli demo detection

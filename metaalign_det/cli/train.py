@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from ..errors import UserError
 from .arguments import add_opts
 from .quiet import silence_third_party
+from .startup import quick_imports
 
 if TYPE_CHECKING:
     from detectron2.config import CfgNode
@@ -73,7 +74,8 @@ def run(args: argparse.Namespace) -> int:
 def train(args: argparse.Namespace) -> dict | None:
     """Train, or with ``--eval-only`` evaluate, in this process; returns the scores."""
     silence_third_party()  # once more: this may be a process of its own
-    from ..engine import session
+    with quick_imports():
+        from ..engine import session
 
     cfg = setup(args)
     if args.eval_only:
@@ -105,10 +107,11 @@ def setup(args: argparse.Namespace) -> CfgNode:
 
 
 def _launch(args: argparse.Namespace) -> None:
-    from detectron2.engine import launch
-    from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
+    with quick_imports():
+        from detectron2.engine import launch
+        from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
-    from ..engine.processes import passed_on_signals
+        from ..engine.processes import passed_on_signals
 
     several = args.num_gpus * args.num_machines > 1
     try:
