@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..formats.image_list import read_folder, read_image_list, read_unsorted
@@ -22,7 +21,8 @@ class FolderDomain(Domain):
 
     require_all: bool = True
 
-    def _read(self, root: Path, labels: bool) -> tuple[tuple[str, ...] | None, list[dict]]:
+    def _read(self, labels: bool) -> tuple[tuple[str, ...] | None, list[dict]]:
+        root = self.located("root")
         if not self.labelled:
             return None, read_unsorted(root)
         names, dicts = read_folder(root, self.rule(), require_all=self.require_all)
@@ -41,7 +41,8 @@ class ImageListDomain(Domain):
     numbered: bool = False
     require_all: bool = True
 
-    def _read(self, root: Path, labels: bool) -> tuple[tuple[str, ...] | None, list[dict]]:
+    def _read(self, labels: bool) -> tuple[tuple[str, ...] | None, list[dict]]:
+        root = self.located("root")
         names, dicts = read_image_list(
             self.located("list_file"),
             root,

@@ -113,13 +113,7 @@ class ImagesDomain(Domain):
         if self.list_root is not None and not isinstance(self.list_root, Path):
             self._set("list_root", Path(text_of(self.list_root, "list_root")))
 
-    def _load(self, labels: bool) -> list[dict]:
-        return super()._load(labels=False)
-
-    def located(self, key: str) -> Path:
-        return Path()  # the reader finds each place by itself
-
-    def _read(self, root: Path, labels: bool) -> tuple[None, list[dict]]:
+    def _read(self, labels: bool) -> tuple[None, list[dict]]:
         return None, unlabelled_dicts(read_images(self.root, self.list_root))
 
 

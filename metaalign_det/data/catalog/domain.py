@@ -113,14 +113,14 @@ class Domain(ABC):
         return self._load(labels=False)
 
     @abstractmethod
-    def _read(self, root: Path, labels: bool) -> tuple[tuple[str, ...] | None, list[dict]]:
+    def _read(self, labels: bool) -> tuple[tuple[str, ...] | None, list[dict]]:
         """Class names (None without labels) and dataset dicts of all images."""
 
     def _load(self, labels: bool) -> list[dict]:
         try:
             if self.prepare is not None:
                 self.prepare()
-            names, dicts = self._read(self.located("root"), labels)
+            names, dicts = self._read(labels)
             if self.expected not in (None, len(dicts)):
                 warn_once(
                     f"{self.name}: {len(dicts)} images where there should be {self.expected}; is "
@@ -195,8 +195,8 @@ class DetectionDomain(Domain):
 
     kind = "detection"
 
-    def _read(self, root: Path, labels: bool) -> tuple[tuple[str, ...] | None, list[dict]]:
-        records, declared = self._read_records(root, labels)
+    def _read(self, labels: bool) -> tuple[tuple[str, ...] | None, list[dict]]:
+        records, declared = self._read_records(self.located("root"), labels)
         if not labels:
             return None, unlabelled_dicts(records)
         return labelled_dicts(records, self.rule(), declared)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from detectron2.data import MetadataCatalog
 
+from metaalign_det.config import load_cfg
 from metaalign_det.data import build_adaptation_train_loader, check_data, run_classes
 from metaalign_det.data.catalog.classes import agree, check_number, renumbered
 from metaalign_det.data.catalog.detection import register_coco_domain, register_images
@@ -42,6 +43,14 @@ def test_a_list_is_taken_as_it_is():
 def test_lists_that_do_not_go_together(lists, wanted, message):
     with pytest.raises(UserError, match=message):
         agree(lists, wanted)
+
+
+@pytest.mark.parametrize("value", ["intersection", "['dog', 'cat']", "('dog',)", "None"])
+def test_every_legal_value_can_be_set_and_saved(value, tmp_path):
+    cfg = load_cfg(opts=["DATASETS.CLASSES", value])
+    (tmp_path / "config.yaml").write_text(cfg.dump())
+    again = load_cfg(tmp_path / "config.yaml").DATASETS.CLASSES
+    assert agree(LISTS, again) == agree(LISTS, cfg.DATASETS.CLASSES)
 
 
 def test_renumbering_drops_what_is_not_there_and_leaves_the_given_alone():
