@@ -362,7 +362,7 @@ def _add_lookahead(cfg: CN) -> None:
     cfg.METAALIGN.START_ITER = 0
     # In several processes, the inner step uses the gradient of all ("global") or of one ("local").
     cfg.METAALIGN.INNER_GRADIENT = "global"
-    # Exact mode: let discriminators follow the task loss through the inner step (see method docs).
+    # Exact mode: let discriminators follow the task loss through the inner step (docs/method.md).
     cfg.METAALIGN.THROUGH_DISCRIMINATOR = False
     # Differentiate source and target one after the other where the loss allows: less memory.
     cfg.METAALIGN.SPLIT_DOMAINS = True

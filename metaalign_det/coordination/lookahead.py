@@ -16,6 +16,7 @@ phi_k      dL_k/dphi_k, never scaled by lambda_k   the same
 Exact is the gradient of ``look(theta) + validate(theta - alpha beta g(theta))``. First order
 drops its second-order term. Each role then gives one half of the gradient of <g, v>, so that
 *alternating roles at 2 alpha matches exact at alpha*: say this factor wherever modes are compared.
+docs/method.md derives the table and both halves.
 
 Nothing here knows about models; objectives are functions of named parameters.
 """

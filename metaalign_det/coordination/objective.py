@@ -3,7 +3,8 @@
 Two players share an objective. *Adversarial* losses L_k are minimised by the discriminator that
 owns them and maximised, with weight lambda_k, by everything else. No gradient reversal layer is
 involved: reversal multiplies inside ``backward``, and differentiating through that gives a wrong
-Hessian. Signs are put on the finished gradients instead, which is linear and right at any order.
+Hessian. Signs are put on the finished gradients instead, which is linear and right at any order
+(docs/method.md, "Discriminators and gradient reversal").
 """
 
 from __future__ import annotations

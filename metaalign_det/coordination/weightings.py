@@ -3,7 +3,7 @@
 A weighting maps the Gramian ``[[<g,g>, <g,v>], [<g,v>, <v,v>]]`` of the alignment gradient g and
 the task gradient v, Tensor (2, 2), to weights w, Tensor (2,); the update descends w_0 g + w_1 v.
 All are scaled so that orthogonal gradients of equal length give (1, 1), which is joint training
-(CAGrad 1 + c of it).
+(CAGrad 1 + c of it). docs/method.md compares them.
 
 ==========  =============================================================================
 name        rule

@@ -11,7 +11,7 @@ hard labels sample as in supervised training:
   between both deltas of the labelled class, over foreground regions.
 
 Reference: Kay et al., Align and Distill: Unifying and Improving Domain Adaptive Object Detection,
-TMLR 2025, section 4 (ALDI++).
+TMLR 2025, section 4 (ALDI++); docs/method.md, "Teachers".
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ def toy(seed=0, **kwargs) -> SimpleNamespace:
 
 
 def alignment_value(terms) -> torch.Tensor:
-    """A of method.md, the scalar that the minimising player descends."""
+    """A of docs/method.md, the scalar that the minimising player descends."""
     return sum((-t.weight if t.adversarial else t.weight) * t.loss for t in terms.values())
 
 
