@@ -98,7 +98,7 @@ class _Job:
 
     def images(self, files: list[InputFile]) -> None:
         readable = self._readable(tqdm(files, unit="image", disable=not files))
-        for name, pixels, drawn in self._predict(readable):
+        for name, drawn in self._predict(readable):
             if drawn is not None:
                 path = Path(name)
                 suffix = path.suffix if path.suffix.lower() in _PICTURE_SUFFIXES else ".png"
@@ -116,7 +116,7 @@ class _Job:
         path = self.output / "pictures" / Path(file.name).with_suffix(".mp4")
         writer = None
         try:
-            for _, _, drawn in self._predict(frames):
+            for _, drawn in self._predict(frames):
                 if drawn is None:
                     continue
                 size = (drawn.shape[1] // 2 * 2, drawn.shape[0] // 2 * 2)  # codecs want even sides
@@ -133,7 +133,8 @@ class _Job:
         for file in files:
             try:
                 pixels = as_rgb(file.path)
-                self.predictor.prepare(pixels)  # may be too small for a classifier's crop
+                if self.predictor.kind == "classification":
+                    self.predictor.prepare(pixels)  # may be too small for the crop
             except UserError as error:
                 self.unreadable[file.name] = str(error)
                 continue
@@ -141,8 +142,8 @@ class _Job:
 
     def _predict(
         self, images: Iterable[tuple[str, NDArray]]
-    ) -> Iterator[tuple[str, NDArray, NDArray | None]]:
-        """Name, pixels and drawing (None with --no-pictures) of each image."""
+    ) -> Iterator[tuple[str, NDArray | None]]:
+        """Name and drawing (None with --no-pictures) of each image."""
         images = iter(images)
         while batch := [x for _, x in zip(range(4 * self.args.batch_size), images)]:
             pixels = [p for _, p in batch]
@@ -152,7 +153,7 @@ class _Job:
             of_each = [p(pixels, batch_size=size) for _, p in self.models]
             for (name, image), *found in zip(batch, *of_each):
                 self.results.append((name, found[-1]))
-                yield name, image, None if self.args.no_pictures else self._draw(image, found)
+                yield name, None if self.args.no_pictures else self._draw(image, found)
 
     def _draw(self, image: NDArray, found: list) -> NDArray:
         drawn = [

@@ -1,10 +1,10 @@
 """Models for other programs: TorchScript and ONNX, by Detectron2's ``TracingAdapter``.
 
 The exported network takes one image as :meth:`.Predictor.prepare` makes it, float (3, H', W') in
-the pixels and channel order of ``INPUT.FORMAT``, already resized. H' and W' may vary for a detector,
-which gives boxes (R, 4) in the pixels of that resized image, classes (R,) and scores (R,); a
-classifier takes the size it was traced at and gives probabilities (K,). What is needed to use it
-is written beside it, as JSON.
+the pixels and channel order of ``INPUT.FORMAT``, already resized. H' and W' may vary for a
+detector, which gives boxes (R, 4) in the pixels of that resized image, classes (R,) and scores
+(R,); a classifier takes the size it was traced at and gives probabilities (K,). What is needed to
+use it is written beside it, as JSON.
 
 Why by tracing: ``torch.export``, the newer way, does not get through Detectron2's RPN
 (Detectron2 a59f0563, torch 2.14).

@@ -112,7 +112,7 @@ def test_without_the_entry_config_yaml_and_the_registered_data_tell(tmp_path, ca
         Predictor.from_checkpoint(path)
     (tmp_path / "run" / "config.yaml").write_text(cfg.dump())
     assert Predictor.from_checkpoint(path).class_names == ("class 0", "class 1", "class 2")
-    catalog.register("a_data_set_that_is_not_here", lambda: [])
+    catalog.register("a_data_set_that_is_not_here", list)
     MetadataCatalog.get("a_data_set_that_is_not_here").thing_classes = list("abc")
     assert Predictor.from_checkpoint(path).class_names == ("a", "b", "c")
 
