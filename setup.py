@@ -93,6 +93,10 @@ setup(
         ],
         # MGDA, CAGrad and UPGrad (ADAPTATION.COORDINATOR).
         "coordinators": ["torchjd>=0.18", "cvxpy", "clarabel", "qpsolvers", "quadprog"],
+        "export": [
+            "onnx>=1.17",
+            "onnxruntime>=1.20",
+        ],
         "dev": [
             "pytest>=8",
             "pytest-xdist>=3",
