@@ -1,8 +1,8 @@
 """Choosing a checkpoint while training, without target labels, and keeping three apart.
 
 ``last`` is where training ended; ``selected`` the candidate that a label-free validator prefers;
-``oracle`` the best on target labels, an upper bound that nobody without labels can have. Detectron2's
-``BestCheckpointer`` keeps the latter two.
+``oracle`` the best on target labels, an upper bound that nobody without labels can have.
+Detectron2's ``BestCheckpointer`` keeps the latter two.
 """
 
 from __future__ import annotations
