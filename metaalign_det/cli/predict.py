@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UserError
-from ..files import write_json
 
 if TYPE_CHECKING:
     from ..explain.predict import Predictor
@@ -103,6 +102,8 @@ def _load_models(args: argparse.Namespace) -> dict[str, Predictor]:
 
 
 def _report(args: argparse.Namespace, job: PredictJob, written: list[Path]) -> None:
+    from ..files import write_json
+
     output = Path(args.output)
     write_json(
         output / "summary.json",

@@ -20,7 +20,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from detectron2.export import TracingAdapter
 from detectron2.layers import ROIAlign
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -47,6 +46,9 @@ class Exportable(nn.Module):
     """
 
     def __init__(self, predictor: Predictor, example: ImageLike) -> None:
+        # Only here: importing it sets up loggers of torch.onnx and much else.
+        from detectron2.export import TracingAdapter
+
         super().__init__()
         self.kind = predictor.kind
         self.example = predictor.prepare(example)["image"].to(predictor.model.device)

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import torch
 from detectron2.structures import Boxes, pairwise_iou
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from .detection_confidence import MIN_SCORE
@@ -45,6 +44,8 @@ def flatness_index(inputs: Inputs) -> float:
 
 def _matched_cost(before: Detections, after: Detections) -> Tensor:
     """Costs of the matched pairs, shape (min(R_before, R_after),), float64."""
+    from scipy.optimize import linear_sum_assignment  # only here: it changes warnings' filters
+
     if not len(before.boxes) or not len(after.boxes):
         return torch.zeros(0, dtype=torch.float64)
     iou = pairwise_iou(Boxes(before.boxes.double()), Boxes(after.boxes.double()))
