@@ -432,7 +432,10 @@ def _add_selection(cfg: CN) -> None:
     cfg.SELECTION.VALIDATOR = ""
     # Further validators, logged only.
     cfg.SELECTION.ALSO = ()
-    # Images of DATASETS.TARGET they see, evenly spaced through it; 0 = all.
+    # Unlabelled target data sets they see; () = DATASETS.TARGET. For a run that has none, such as
+    # source-only training.
+    cfg.SELECTION.TARGET = ()
+    # Images of the target they see, evenly spaced through it; 0 = all.
     cfg.SELECTION.IMAGES = 500
     # Source data sets for the validators that need one ("dev", "pdr"), the same number of images;
     # () = DATASETS.TRAIN. Held-out images are better, where there are some.

@@ -21,11 +21,11 @@ from detectron2.engine import HookBase
 from detectron2.engine.hooks import BestCheckpointer, EvalHook
 from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
-from torch import Tensor
 
 from ..errors import UserError
 from ..evaluation.label_free import Inputs
 from ..evaluation.label_free.outcome import PREDICTIONS_FILE, Candidate, Chosen, Outcome
+from .selection_committee import Committee
 from .selection_inputs import SelectionData
 
 logger = logging.getLogger(__name__)
@@ -241,60 +241,6 @@ class SelectionHook(HookBase):
             last=self._committee.newest.numpy(),
             selected=self._committee.kept.numpy(),
         )
-
-
-class Committee:
-    """What all candidates so far say of the same N target images, for their ensemble.
-
-    Holds their sum and, of each candidate, the predicted classes alone.
-    """
-
-    def __init__(self) -> None:
-        self._sum = self.newest = self.kept = torch.zeros(0, 0)
-        self._classes: dict[int, Tensor] = {}
-
-    def __len__(self) -> int:
-        return len(self._classes)
-
-    def add(self, iteration: int, probabilities: Tensor) -> None:
-        """A new candidate's probabilities (Tensor): shape (N, K)."""
-        if not self._classes:
-            self._sum = torch.zeros_like(probabilities, dtype=torch.float64)
-        elif self._sum.shape != probabilities.shape:
-            raise UserError(
-                "SELECTION: the target images are not those of the earlier candidates any more; "
-                "SELECTION.IMAGES and DATASETS.TARGET cannot change while a run goes on"
-            )
-        self._sum = self._sum + probabilities.double()
-        self._classes[iteration] = probabilities.argmax(dim=1).to(torch.int32)
-        self.newest = probabilities.half()
-
-    def keep(self, iteration: int | None) -> None:
-        """Remember the newest candidate's probabilities if it is the one of ``iteration``."""
-        if iteration == max(self._classes):
-            self.kept = self.newest
-
-    @property
-    def mean(self) -> Tensor:
-        """Shape (N, K)."""
-        return self._sum / len(self._classes)
-
-    def agreement(self) -> dict[int, float]:
-        """iteration -> share of images on which a candidate and the ensemble agree."""
-        ensemble = self._sum.argmax(dim=1)
-        return {i: float((c == ensemble).double().mean()) for i, c in self._classes.items()}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "sum": self._sum,
-            "classes": dict(self._classes),
-            "newest": self.newest,
-            "kept": self.kept,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._sum, self._classes = state["sum"], dict(state["classes"])
-        self.newest, self.kept = state["newest"], state["kept"]
 
 
 def _weights_only(checkpointer: DetectionCheckpointer) -> DetectionCheckpointer:

@@ -30,17 +30,21 @@ class SelectionData:
 
     def __init__(self, cfg: CfgNode) -> None:
         node = cfg.SELECTION
-        if not cfg.DATASETS.TARGET:
-            raise UserError("SELECTION.ENABLED needs target images: name some in DATASETS.TARGET")
+        targets = node.TARGET or cfg.DATASETS.TARGET
+        if not targets:
+            raise UserError(
+                "SELECTION.ENABLED needs target images: name some in DATASETS.TARGET, or in "
+                "SELECTION.TARGET for a training that has no target"
+            )
         if node.IMAGES < 0:
             raise UserError(f"SELECTION.IMAGES must be >= 0, got {node.IMAGES}")
-        self.task = domain_kind(cfg.DATASETS.TARGET)
+        self.task = domain_kind(targets)
         names = [node.VALIDATOR or DEFAULTS[self.task], *node.ALSO]
         self.validators = [get_validator(name) for name in dict.fromkeys(names)]
         for validator in self.validators:
             check_task(validator, self.task)
         self.needs = {need for v in self.validators for need in v.needs}
-        self.target = _loader(cfg, cfg.DATASETS.TARGET, labelled=False)
+        self.target = _loader(cfg, targets, labelled=False)
         self.source = None
         if {"source", "source_detections"} & self.needs:
             # A detector's source is looked at without labels, like its target.

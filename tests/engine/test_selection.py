@@ -12,7 +12,7 @@ from PIL import Image
 
 from metaalign_det.data import register_all
 from metaalign_det.data.catalog import domains
-from metaalign_det.engine.selection import Committee
+from metaalign_det.engine.selection_committee import Committee
 from metaalign_det.engine.trainer import AdaptationTrainer
 from metaalign_det.errors import UserError
 from metaalign_det.evaluation.label_free.outcome import read_outcome
