@@ -48,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--classes", nargs="+", default=[], metavar="NAME", help="of a detector; default: all")
     add("--top-k", type=int, default=5, metavar="K", help="classes a classifier names (5)")
     add("--batch-size", type=int, default=1, metavar="N", help="images at a time; default: 1")
+    add("--teacher", action="store_true", help="use the averaged weights of EMA.ENABLED")
     add("--device", metavar="NAME", help="cpu, cuda, ...; default: what is there")
     add("--compare", metavar="OTHER", help="another model, drawn to the left of this one")
     add("--export", choices=("onnx", "torchscript"), help="also write the model itself")
@@ -93,7 +94,11 @@ def _load_models(args: argparse.Namespace) -> dict[str, Predictor]:
     for path in filter(None, (args.compare, args.model)):
         title = str(Path(path).parent if Path(path).suffix == ".pth" else Path(path))
         models[title if title not in models else path] = Predictor.from_checkpoint(
-            path, device=args.device, threshold=args.threshold, classes=args.classes
+            path,
+            device=args.device,
+            threshold=args.threshold,
+            classes=args.classes,
+            teacher=args.teacher,
         )
     kinds = {p.kind for p in models.values()}
     if len(kinds) > 1:

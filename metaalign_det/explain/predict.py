@@ -105,6 +105,7 @@ class Predictor:
         device: str | None = None,
         threshold: float | None = None,
         classes: Sequence[str] = (),
+        teacher: bool = False,
     ) -> Predictor:
         """Everything from a checkpoint: config, class names, pixel format.
 
@@ -114,11 +115,12 @@ class Predictor:
             threshold: lowest score of a detection, in [0, 1]; default: that of the config's
                 evaluation (``MODEL.ROI_HEADS.SCORE_THRESH_TEST``, 0.05).
             classes: names of the classes to report; () = all.
+            teacher: use the average of the weights instead of the weights, where there is one.
 
         Raises:
             UserError: see there; a threshold that is no probability.
         """
-        trained = open_checkpoint(path)
+        trained = open_checkpoint(path, teacher=teacher)
         if threshold is not None:
             if not 0 <= threshold <= 1:
                 raise UserError(f"a threshold is a probability in [0, 1], not {threshold}")

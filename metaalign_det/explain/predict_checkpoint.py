@@ -67,7 +67,7 @@ class TrainedModel:
         return model.eval()
 
 
-def open_checkpoint(path: str | Path) -> TrainedModel:
+def open_checkpoint(path: str | Path, *, teacher: bool = False) -> TrainedModel:
     """Read a checkpoint, or the last one of a run directory.
 
     Config and class names come from the checkpoint; where it carries none, from the
@@ -76,10 +76,12 @@ def open_checkpoint(path: str | Path) -> TrainedModel:
     Args:
         path: a ``.pth`` file, or an ``OUTPUT_DIR``. To use the checkpoint that was selected
             without labels, name its file, ``model_selected.pth``.
+        teacher: the average of the weights that a training with ``EMA.ENABLED`` keeps, instead of
+            the weights themselves.
 
     Raises:
-        UserError: there is no checkpoint, it is none of this package or of Detectron2, or no
-            config can be found for it.
+        UserError: there is no checkpoint, it is none of this package or of Detectron2, no config
+            can be found for it, or it has no teacher.
     """
     file = find_checkpoint(path)
     content = _read(file)
@@ -102,7 +104,8 @@ def open_checkpoint(path: str | Path) -> TrainedModel:
         names = [f"class {k}" for k in range(count)]
     if len(names) != count:
         raise UserError(f"{file} names {len(names)} classes, but its model has {count}")
-    return TrainedModel(file, cfg, tuple(names), content["model"])
+    weights = _teacher(content, file) if teacher else content["model"]
+    return TrainedModel(file, cfg, tuple(names), weights)
 
 
 def find_checkpoint(path: str | Path) -> Path:
@@ -137,6 +140,13 @@ def _read(file: Path) -> dict[str, Any]:
             "model_*.pth of a run"
         )
     return content
+
+
+def _teacher(content: dict[str, Any], file: Path) -> dict[str, Any]:
+    weights = content.get("teacher", {}).get("model")
+    if weights is None:
+        raise UserError(f"{file} has no teacher: it was trained without EMA.ENABLED")
+    return weights
 
 
 def _load_config(text: str, where: Path) -> CfgNode:

@@ -126,6 +126,19 @@ def test_a_key_of_another_version_in_the_config_is_no_obstacle(tmp_path):
     assert Predictor.from_checkpoint(path).class_names == tuple(NAMES)
 
 
+def test_the_teacher_is_used_on_request(tmp_path):
+    (file,) = save_images(tmp_path, sizes=[(90, 60)])
+    cfg = detector_cfg()
+    path = save_checkpoint(tmp_path / "run", cfg)
+    with pytest.raises(UserError, match="has no teacher"):
+        Predictor.from_checkpoint(path, teacher=True)
+    broken(path, teacher={"model": tiny_model(cfg, seed=1).state_dict(), "started": True})
+    other = Predictor.from_checkpoint(save_checkpoint(tmp_path / "other", cfg, seed=1))
+    found = Predictor.from_checkpoint(path, teacher=True)(file)
+    assert torch.equal(found.scores, other(file).scores)
+    assert not torch.equal(found.scores, Predictor.from_checkpoint(path)(file).scores)
+
+
 def broken(path, **changes):
     content = torch.load(path)
     content.update(changes)
