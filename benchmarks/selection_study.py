@@ -20,7 +20,7 @@ reads what is there. Two choices are looked at:
 and for both, of each validator: Spearman's rank correlation of its score with the target score
 (1 = the same order), and its regret, the points lost against the best candidate. "last" takes the
 last checkpoint, "source" goes by the score on the source's test images, which needs no target
-label either. Results go to study.json and study.md.
+label either. Results go to study.json and study.md, and with --into docs/selection.md into its place there.
 """
 
 from __future__ import annotations
@@ -66,10 +66,27 @@ def plan(study: Study, args: argparse.Namespace) -> list[Run]:
         args.seeds,
         args.output,
         overrides=overrides,
-        pretraining=Pretraining(root / f"{study.pretrain}.yaml", per_seed=True)
+        pretraining=Pretraining(root / f"{study.pretrain}.yaml", True, tuple(args.pretrain_opts))
         if study.pretrain
         else None,
     )
+
+
+def insert(document: Path, name: str, text: str) -> None:
+    """Replace what stands between ``<!-- study NAME -->`` and ``<!-- end NAME -->``.
+
+    Raises:
+        UserError: the document is missing, or has no such place.
+    """
+    if not document.is_file():
+        raise UserError(f"--into: there is no file {document}")
+    before, found, rest = document.read_text(encoding="utf-8").partition(f"<!-- study {name} -->\n")
+    _, ended, after = rest.partition(f"<!-- end {name} -->")
+    if not found or not ended:
+        raise UserError(
+            f"--into: {document} has no lines <!-- study {name} --> and <!-- end {name} -->"
+        )
+    document.write_text(f"{before}{found}{text}{ended}{after}", encoding="utf-8")
 
 
 def argument_parser() -> argparse.ArgumentParser:
@@ -82,8 +99,10 @@ def argument_parser() -> argparse.ArgumentParser:
     add("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4], metavar="SEED")
     add("--eval-period", type=int, default=0, metavar="N", help="iterations between evaluations")
     add("--images", type=int, default=500, metavar="N", help="that validators look at")
+    add("--pretrain-opts", nargs="+", default=[], metavar="KEY VALUE", help="of --detection")
     add("--output", type=Path, required=True, metavar="FOLDER")
     add("--jobs", type=int, default=1, help="trainings at a time")
+    add("--into", type=Path, metavar="FILE", help="also put the tables into this document")
     add("--table-only", action="store_true", help="train nothing")
     return parser
 
@@ -128,6 +147,8 @@ def _run(args: argparse.Namespace, command: str) -> int:
     if not outcomes:
         raise UserError(f"no run in {args.output} is complete: there is nothing to study")
     text = report(study, outcomes, args.output, command, len(runs) - len(outcomes))
+    if args.into:
+        insert(args.into, study.benchmark, text)
     sys.stdout.write(text + f"\nwritten to {args.output / 'study.md'} and .json\n")
     for failure in failures:
         sys.stderr.write(f"error: {failure.run}: {failure.reason}\n")

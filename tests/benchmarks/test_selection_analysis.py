@@ -21,6 +21,7 @@ from benchmarks.selection_analysis import (
     report,
     summary,
 )
+from metaalign_det.errors import UserError
 from metaalign_det.evaluation.label_free import VALIDATORS
 from metaalign_det.evaluation.label_free.outcome import (
     PREDICTIONS_FILE,
@@ -149,3 +150,16 @@ def test_its_trainings_are_judged_by_every_validator_of_the_task(study, tmp_path
 def test_a_study_of_nothing_is_a_mistake_of_the_users(tmp_path, capsys):
     assert selection_study.main(["--output", str(tmp_path), "--table-only"]) == 2
     assert "no run in" in capsys.readouterr().err
+
+
+def test_tables_go_into_their_place_in_a_document(tmp_path):
+    document = tmp_path / "page.md"
+    document.write_text("a\n<!-- study mini -->\nold\n<!-- end mini -->\nb\n")
+    selection_study.insert(document, "mini", "new\n")
+    assert document.read_text() == "a\n<!-- study mini -->\nnew\n<!-- end mini -->\nb\n"
+    with pytest.raises(UserError, match="has no lines <!-- study digits -->"):
+        selection_study.insert(document, "digits", "new\n")
+    root = Path(__file__).parents[2]
+    page = (root / "docs" / "selection.md").read_text()
+    for study in (DIGITS, DETECTION):
+        assert f"<!-- study {study.benchmark} -->\n" in page
