@@ -20,7 +20,7 @@ reads what is there. Two choices are looked at:
 and for both, of each validator: Spearman's rank correlation of its score with the target score
 (1 = the same order), and its regret, the points lost against the best candidate. "last" takes the
 last checkpoint, "source" goes by the score on the source's test images, which needs no target
-label either. Results go to study.json and study.md, and with --into docs/selection.md into its place there.
+label either. Results go to study.json and study.md, with --into docs/selection.md into that page.
 """
 
 from __future__ import annotations
