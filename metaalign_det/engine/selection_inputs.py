@@ -10,6 +10,7 @@ from detectron2.data.samplers import InferenceSampler
 from detectron2.utils import comm
 from torch import nn
 
+from ..data.catalog.classes import run_classes
 from ..data.catalog.domains import domain_kind, load_labelled, load_unlabelled
 from ..data.loader.build import default_mapper, num_workers
 from ..data.loader.stream import ImageLoader, MappedImages
@@ -38,18 +39,19 @@ class SelectionData:
             )
         if node.IMAGES < 0:
             raise UserError(f"SELECTION.IMAGES must be >= 0, got {node.IMAGES}")
-        self.task = domain_kind(targets)
+        # With the source: images without labels can be either.
+        self.task = domain_kind([*cfg.DATASETS.TRAIN, *targets])
         names = [node.VALIDATOR or DEFAULTS[self.task], *node.ALSO]
         self.validators = [get_validator(name) for name in dict.fromkeys(names)]
         for validator in self.validators:
             check_task(validator, self.task)
         self.needs = {need for v in self.validators for need in v.needs}
-        self.target = _loader(cfg, targets, labelled=False)
+        self.target = _loader(cfg, self.task, targets, labelled=False)
         self.source = None
         if {"source", "source_detections"} & self.needs:
             # A detector's source is looked at without labels, like its target.
             names = node.SOURCE or cfg.DATASETS.TRAIN
-            self.source = _loader(cfg, names, labelled=self.task == "classification")
+            self.source = _loader(cfg, self.task, names, labelled=self.task == "classification")
 
     @property
     def chooser(self) -> Validator:
@@ -67,15 +69,17 @@ class SelectionData:
         return merge(parts) if comm.is_main_process() else None
 
 
-def _loader(cfg: CfgNode, names: Sequence[str], labelled: bool) -> ImageLoader:
-    kind = domain_kind(names)
-    load = load_labelled if labelled else load_unlabelled
-    dicts = [d for name in names for d in load(name)]
+def _loader(cfg: CfgNode, task: str, names: Sequence[str], labelled: bool) -> ImageLoader:
+    if labelled:
+        classes = run_classes(cfg)
+        dicts = [d for name in names for d in load_labelled(name, classes)]
+    else:
+        dicts = [d for name in names for d in load_unlabelled(name)]
     count = min(cfg.SELECTION.IMAGES or len(dicts), len(dicts))
     # Evenly spaced: data sets are often sorted by class.
     chosen = np.linspace(0, len(dicts) - 1, count).round().astype(int)
     dicts = [dicts[i] for i in chosen]
-    mapper = default_mapper(cfg, kind, is_train=False, labelled=labelled)
+    mapper = default_mapper(cfg, task, is_train=False, labelled=labelled)
     return ImageLoader(
         MappedImages(dicts, mapper),
         num_workers(cfg),

@@ -27,8 +27,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..data.formats.class_names import ClassIndex
-from ..data.formats.image_headers import DECODE_ERRORS
 from ..data.views.classification import build_classification_augmentations
+from ..data.views.images import read_image
 from ..errors import UserError
 from .predict_checkpoint import open_checkpoint
 
@@ -172,7 +172,7 @@ class Predictor:
     def prepare(self, image: ImageLike, *, order: str = "RGB") -> dict:
         """The input that the model gets for an image: ``image``, ``height``, ``width``.
 
-        ``image`` is a float Tensor (3, H', W') after resizing, in the channel order of
+        ``image`` is a float Tensor (C, H', W') after resizing, in the channel order of
         ``INPUT.FORMAT``; height and width are the image's own.
         """
         return self._prepare(image, order)
@@ -181,6 +181,8 @@ class Predictor:
         pixels = as_rgb(image, order)
         if self.cfg.INPUT.FORMAT == "BGR":
             pixels = pixels[:, :, ::-1]
+        elif self.cfg.INPUT.FORMAT == "L":
+            pixels = np.asarray(Image.fromarray(pixels).convert("L"))[:, :, None]
         height, width = pixels.shape[:2]
         given = T.AugInput(np.ascontiguousarray(pixels))
         try:
@@ -224,7 +226,7 @@ class Predictor:
 
 
 def as_rgb(image: ImageLike, order: str = "RGB") -> NDArray:
-    """Any image as an array (H, W, 3) of uint8, RGB; files as a person sees them (EXIF).
+    """Any image as an array (H, W, 3) of uint8, RGB; files as a person sees them.
 
     Args:
         image: path, array or Pillow image; a grey array (H, W) is spread over three channels.
@@ -236,10 +238,7 @@ def as_rgb(image: ImageLike, order: str = "RGB") -> NDArray:
     if order not in ("RGB", "BGR"):
         raise UserError(f"the order of channels is RGB or BGR, not {order!r}")
     if isinstance(image, str | Path):
-        try:
-            return detection_utils.read_image(str(image), format="RGB")
-        except DECODE_ERRORS as error:
-            raise UserError(f"image {image} cannot be read: {error}") from error
+        return read_image(image, format="RGB")
     if isinstance(image, Image.Image):
         return np.asarray(image.convert("RGB"))
     array = np.asarray(image)

@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode, get_cfg
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model
 from torch import nn
 
 from .. import data, modeling  # noqa: F401  (both register by name)
 from ..config import add_metaalign_config
+from ..data.catalog.classes import run_classes
 from ..errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -175,12 +176,15 @@ def _num_classes(cfg: CfgNode) -> int:
 
 
 def _registered_names(cfg: CfgNode) -> list[str]:
-    for name in cfg.DATASETS.TRAIN:
-        if name in DatasetCatalog:
-            found = MetadataCatalog.get(name).get("thing_classes", None)
-            if found:
-                return list(found)
-    return []
+    """Names by the data sets of the config; [] where they are not registered or not on disk."""
+    if not cfg.DATASETS.TRAIN or any(name not in DatasetCatalog for name in cfg.DATASETS.TRAIN):
+        return []
+    cfg = cfg.clone()
+    cfg.DATASETS.TEST = cfg.DATASETS.TARGET = ()
+    try:
+        return list(run_classes(cfg) or ())
+    except UserError:
+        return []
 
 
 def _device(wanted: str | None, configured: str) -> str:

@@ -11,11 +11,9 @@ from pathlib import Path, PurePosixPath
 import cv2
 from numpy.typing import NDArray
 
+from ..data.formats.image_files import SUFFIXES as IMAGE_SUFFIXES
 from ..errors import UserError
 
-IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff", ".gif"}
-)
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"})
 
 
@@ -89,7 +87,7 @@ def _below(folder: Path) -> list[Path]:
 
 
 def _is_known(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES
+    return path.suffix.lower() in VIDEO_SUFFIXES.union(IMAGE_SUFFIXES)
 
 
 @dataclass(frozen=True)

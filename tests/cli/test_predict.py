@@ -36,7 +36,7 @@ def test_pictures_and_every_format_and_what_could_not_be_read(tmp_path, checkpoi
         assert cv2.imread(str(out / "pictures" / file.name)) is not None
     summary = json.loads((out / "summary.json").read_text())
     assert summary["images"] == 3 and list(summary["unreadable"]) == ["broken.jpg"]
-    assert "broken.jpg cannot be read" in capsys.readouterr().err
+    assert "broken.jpg is not an image" in capsys.readouterr().err
     for name in ("coco.json", "voc", "yolo", "predictions.csv"):
         assert (out / name).exists()
     coco = json.loads((out / "coco.json").read_text())

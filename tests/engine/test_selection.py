@@ -159,7 +159,8 @@ def test_no_target_label_reaches_a_validator(tmp_path, monkeypatch):
     labelled = domains.load_labelled
     for module in ("metaalign_det.engine.selection_inputs", "metaalign_det.data.loader.build"):
         monkeypatch.setattr(
-            f"{module}.load_labelled", lambda name: read.append(name) or labelled(name)
+            f"{module}.load_labelled",
+            lambda name, *classes: read.append(name) or labelled(name, *classes),
         )
     hook = AdaptationTrainer(classification_cfg(tmp_path / "run"))._hooks
     data = next(h.data for h in hook if hasattr(h, "data"))

@@ -168,7 +168,7 @@ def test_what_cannot_be_used_is_named(tmp_path, detector):
         Predictor.from_checkpoint(path)
     damaged = tmp_path / "damaged.png"
     damaged.write_bytes(b"\x89PNG\r\n")
-    with pytest.raises(UserError, match="damaged.png cannot be read"):
+    with pytest.raises(UserError, match="damaged.png is not an image"):
         detector(damaged)
     with pytest.raises(UserError, match="uint8 of shape"):
         detector(np.zeros((4, 4, 3)))
