@@ -17,6 +17,7 @@ from .. import data, modeling  # noqa: F401  (both register by name)
 from ..config import add_metaalign_config
 from ..data.catalog.classes import run_classes
 from ..errors import UserError
+from ..modeling.weight_files import read_weight_file
 
 logger = logging.getLogger(__name__)
 
@@ -75,8 +76,8 @@ def open_checkpoint(path: str | Path, *, teacher: bool = False) -> TrainedModel:
     ``config.yaml`` beside it and from the data set that it names, if that is registered.
 
     Args:
-        path: a ``.pth`` file, or an ``OUTPUT_DIR``. To use the checkpoint that was selected
-            without labels, name its file, ``model_selected.pth``.
+        path: a ``.pth`` or ``.safetensors`` file, or an ``OUTPUT_DIR``. To use the checkpoint that
+            was selected without labels, name its file, ``model_selected.pth``.
         teacher: the average of the weights that a training with ``EMA.ENABLED`` keeps, instead of
             the weights themselves.
 
@@ -131,10 +132,7 @@ def find_checkpoint(path: str | Path) -> Path:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever an unpickler makes of a file that is none
-        raise UserError(f"{file} is not a checkpoint that can be read: {_first(error)}") from error
+    content = read_weight_file(file)
     if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
         raise UserError(
             f"{file} is not a checkpoint of a training (it has no entry 'model'): give the "

@@ -122,12 +122,12 @@ def test_training_is_the_same_with_and_without(tmp_path):
 
 
 @pytest.mark.usefixtures("datasets")
-@pytest.mark.parametrize("validator", ["", "entropy"])
-def test_a_resumed_run_selects_as_an_uninterrupted_one(tmp_path, validator):
-    opts = ("SELECTION.VALIDATOR", validator)
+@pytest.mark.parametrize("validator, period", [("", 3), ("", 2), ("entropy", 3)])
+def test_a_resumed_run_selects_as_an_uninterrupted_one(tmp_path, validator, period):
+    opts = ("SELECTION.VALIDATOR", validator, "SOLVER.CHECKPOINT_PERIOD", period)
     cfg = classification_cfg(tmp_path / "a", *opts)
     with pytest.raises(Interruption):
-        start(cfg, stop_at=4)  # the last checkpoint is of iteration 2, evaluations are 1 and 3
+        start(cfg, stop_at=4)  # checkpoints are of iteration 2, or 1 and 3; evaluations 1 and 3
     resumed = everything(train(cfg, resume=True))
     whole = everything(start(classification_cfg(tmp_path / "b", *opts)))
     assert any("SelectionHook/committee" in key for key in whole)

@@ -10,6 +10,7 @@ from PIL import Image
 
 from metaalign_det.errors import UserError
 from metaalign_det.explain.predict import Classification, Predictor, as_rgb
+from metaalign_det.modeling.weight_files import write_safetensors
 from tests.explain.checkpoints import (
     NAMES,
     classifier_cfg,
@@ -126,6 +127,16 @@ def test_a_key_of_another_version_in_the_config_is_no_obstacle(tmp_path):
     assert Predictor.from_checkpoint(path).class_names == tuple(NAMES)
 
 
+def test_safetensors_carry_config_and_classes_too(tmp_path):
+    cfg = detector_cfg()
+    path = save_checkpoint(tmp_path / "run", cfg)
+    other = path.with_suffix(".safetensors")
+    write_safetensors(tiny_model(cfg), other, torch.load(path)["metaalign"])
+    (file,) = save_images(tmp_path, sizes=[(90, 60)])
+    expected = Predictor.from_checkpoint(path)(file).scores
+    assert torch.equal(Predictor.from_checkpoint(other)(file).scores, expected)
+
+
 def test_the_teacher_is_used_on_request(tmp_path):
     (file,) = save_images(tmp_path, sizes=[(90, 60)])
     cfg = detector_cfg()
@@ -153,7 +164,7 @@ def test_what_cannot_be_used_is_named(tmp_path, detector):
         Predictor.from_checkpoint(tmp_path / "empty")
     text = tmp_path / "notes.pth"
     text.write_text("hello")
-    with pytest.raises(UserError, match="notes.pth is not a checkpoint that can be read"):
+    with pytest.raises(UserError, match="notes.pth"):
         Predictor.from_checkpoint(text)
     torch.save({"weights": 1}, text)
     with pytest.raises(UserError, match="no entry 'model'"):
