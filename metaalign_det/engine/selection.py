@@ -175,14 +175,18 @@ class SelectionHook(HookBase):
             keeper.best_metric = agreement[keeper.best_iter]
 
     def _metrics(self) -> dict[str, dict[str, float]]:
-        """The evaluation of this iteration; Detectron2 leaves the name out if there is one."""
-        results = getattr(self.trainer, "_last_eval_results", None) or {}
-        by_name = {self._tests[0]: results} if len(self._tests) == 1 else results
-        return {
-            name: {k: float(v) for k, v in flatten_results_dict(by_name[name]).items()}
-            for name in self._tests
-            if by_name.get(name)
-        }
+        """The evaluation of this iteration; a teacher's scores as ``teacher/<metric>``."""
+        results = dict(getattr(self.trainer, "_last_eval_results", None) or {})
+        teacher = results.pop("teacher", {})
+        # Detectron2 leaves the name out where there is one data set.
+        only = self._tests[0] if len(self._tests) == 1 else None
+        student, teacher = ({only: r} if only and r else r for r in (results, teacher))
+        found: dict[str, dict[str, float]] = {}
+        for prefix, by_name in (("", student), ("teacher/", teacher)):
+            for name in self._tests:
+                scores = flatten_results_dict(by_name.get(name) or {})
+                found.setdefault(name, {}).update({prefix + k: float(v) for k, v in scores.items()})
+        return {name: scores for name, scores in found.items() if scores}
 
     def _oracle_metric(self, metrics: dict[str, dict[str, float]]) -> str:
         found = metrics.get(self._oracle, {})

@@ -154,6 +154,15 @@ def test_a_kept_file_from_behind_the_checkpoint_is_forgotten(tmp_path):
 
 
 @pytest.mark.usefixtures("datasets")
+def test_a_teachers_scores_stand_beside_the_students_and_both_are_kept(tmp_path):
+    start(classification_cfg(tmp_path / "run", "EMA.ENABLED", True, "EMA.DECAY", 0.5))
+    outcome = read_outcome(tmp_path / "run")
+    scores = outcome.last.candidate.metrics["own_test"]
+    assert {"classification/accuracy", "teacher/classification/accuracy"} <= set(scores)
+    assert "teacher" in torch.load(tmp_path / "run" / outcome.selected.checkpoint)
+
+
+@pytest.mark.usefixtures("datasets")
 def test_no_target_label_reaches_a_validator(tmp_path, monkeypatch):
     read = []
     labelled = domains.load_labelled
