@@ -63,6 +63,7 @@ setup(
         "torch>=2.10",  # earlier ones read weights_only files unsafely (CVE-2026-24747)
         "torchvision>=0.25",
         "numpy>=2",
+        "scipy>=1.11",
         "setuptools<81",  # detectron2.model_zoo imports pkg_resources
         "fvcore==0.1.5.post20221221",
         "iopath>=0.1.9",
@@ -93,6 +94,10 @@ setup(
         ],
         # MGDA, CAGrad and UPGrad (ADAPTATION.COORDINATOR).
         "coordinators": ["torchjd>=0.18", "cvxpy", "clarabel", "qpsolvers", "quadprog"],
+        "export": [
+            "onnx>=1.17",
+            "onnxruntime>=1.20",
+        ],
         "dev": [
             "pytest>=8",
             "pytest-xdist>=3",

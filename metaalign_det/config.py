@@ -108,6 +108,7 @@ def add_metaalign_config(cfg: CN) -> None:
     _add_solver(cfg)
     _add_checkpoints(cfg)
     _add_test(cfg)
+    _add_selection(cfg)
 
 
 def _add_data(cfg: CN) -> None:
@@ -418,3 +419,28 @@ def _add_test(cfg: CN) -> None:
     cfg.TEST.BATCH_SIZE = 1
     # Re-estimate BatchNorm statistics on this many target batches before evaluation; 0 = off.
     cfg.TEST.ADAPTIVE_BN = 0
+
+
+def _add_selection(cfg: CN) -> None:
+    # Choosing a checkpoint without target labels, every TEST.EVAL_PERIOD and at the end:
+    # model_selected.pth and selection.json in OUTPUT_DIR (docs/selection.md).
+    cfg.SELECTION = CN()
+    cfg.SELECTION.ENABLED = False
+    # The validator that chooses; "" = "ensv" for a classifier, "fis" for a detector. Others:
+    # "entropy", "infomax", "bnm", "corr_c", "snd", "dev", "mixval"; "pdr", "det_entropy",
+    # "det_confidence".
+    cfg.SELECTION.VALIDATOR = ""
+    # Further validators, logged only.
+    cfg.SELECTION.ALSO = ()
+    # Unlabelled target data sets they see; () = DATASETS.TARGET. For a run that has none, such as
+    # source-only training.
+    cfg.SELECTION.TARGET = ()
+    # Images of the target they see, evenly spaced through it; 0 = all.
+    cfg.SELECTION.IMAGES = 500
+    # Source data sets for the validators that need one ("dev", "pdr"), the same number of images;
+    # () = DATASETS.TRAIN. Held-out images are better, where there are some.
+    cfg.SELECTION.SOURCE = ()
+    # A name in DATASETS.TEST whose labels choose model_oracle.pth, an upper bound; "" = none.
+    cfg.SELECTION.ORACLE = ""
+    # Score of that data set that the oracle goes by; "" = AP50_11pt, AP50 or accuracy.
+    cfg.SELECTION.ORACLE_METRIC = ""

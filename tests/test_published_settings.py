@@ -34,7 +34,7 @@ def test_detection(name):
     vgg16 = name in VGG16
     solver = cfg.SOLVER
     decay, bias_factor = (5e-4, 2.0) if vgg16 else (1e-4, 1.0)
-    assert solver.WEIGHT_DECAY == decay and solver.BIAS_LR_FACTOR == bias_factor
+    assert decay == solver.WEIGHT_DECAY and bias_factor == solver.BIAS_LR_FACTOR
     assert solver.WEIGHT_DECAY_BIAS == 0.0
     assert (solver.BASE_LR, solver.MOMENTUM, solver.GAMMA) == (1e-3, 0.9, 0.1)
     assert solver.STEPS == (50000,)
@@ -68,7 +68,7 @@ def test_classification(name):
 def check_lookahead(node, meta_lr: float) -> None:
     assert node.ENABLED and (node.ORDER, node.ROLE) == ("first", "alternate")
     assert node.FIRST_ROLE == "task" and node.SCOPE == "all"
-    assert node.ALPHA == "lr" and node.META_LR == meta_lr
+    assert node.ALPHA == "lr" and meta_lr == node.META_LR
 
 
 @pytest.mark.parametrize(

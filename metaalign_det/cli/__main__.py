@@ -33,6 +33,7 @@ PROG = "metaalign-det"
 #: so that ``--help`` answers at once, and without them. ``args.command_line`` is what was typed.
 COMMANDS: dict[str, str] = {
     "train": "metaalign_det.cli.train",
+    "predict": "metaalign_det.cli.predict",
     "sweep": "metaalign_det.cli.sweep",
     "demo": "metaalign_det.cli.demo",
     "make-data": "metaalign_det.cli.make_data",

@@ -62,12 +62,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar=("[METHOD:]NAME", "KEY VALUE"),
         help="settings on top of the config of METHOD, or of every method; repeat it. Each is a "
-        "row of its own, unless --select",
+        "row of its own, unless --select or --select-by",
     )
     group.add_argument(
         "--select",
         action="store_true",
         help="per method, report the variant that is best on the benchmark's validation set",
+    )
+    group.add_argument(
+        "--select-by",
+        metavar="VALIDATOR",
+        help="the same by a label-free validator (ensv, fis, ...; docs/selection.md), which needs "
+        "no validation set",
     )
     group.add_argument(
         "--select-seeds", nargs="+", type=int, metavar="SEED", help="default: those of --seeds"
@@ -115,6 +121,7 @@ def sweep(
 ) -> list[Failure]:
     """What the command line says; returns the runs that failed."""
     from ..sweeps.execute import Sweep
+    from ..sweeps.label_free import choose_by_validator, selection_overrides
     from ..sweeps.plan import Pretraining, plan_runs
     from ..sweeps.tables import check_validation, choose, report
 
@@ -122,12 +129,16 @@ def sweep(
     if args.tasks:
         benchmark = benchmark.restrict(args.tasks)
     variants = read_variants(args.variant)
+    selecting = args.select or bool(args.select_by)
+    if args.select and args.select_by:
+        raise UserError("--select (by a validation set) or --select-by (without labels), not both")
     if args.select:
         check_validation(benchmark)
-        if not variants:
-            raise UserError("--select chooses among variants: give some with --variant")
-    elif args.select_seeds:
-        raise UserError("--select-seeds is a part of --select")
+    if selecting and not variants:
+        raise UserError("--select chooses among variants: give some with --variant")
+    if args.select_seeds and not selecting:
+        raise UserError("--select-seeds is a part of --select and --select-by")
+    overrides = [*selection_overrides(args.select_by), *args.opts]
     if args.pretrain_config is None and (args.pretrain_per_seed or args.pretrain_opts):
         raise UserError("--pretrain-per-seed and --pretrain-opts need --pretrain-config")
     pretraining = None
@@ -142,7 +153,7 @@ def sweep(
             args.configs,
             seeds,
             args.output,
-            overrides=args.opts,
+            overrides=overrides,
             variants=variants,
             pretraining=pretraining,
         )
@@ -162,10 +173,13 @@ def sweep(
             ).execute()
 
     runs, failures, choices = plan(args.seeds), [], []
-    if args.select:
+    if selecting:
         candidates = plan(args.select_seeds or args.seeds)
         failures = execute(candidates)
-        choices = choose(benchmark, candidates, (args.metrics or benchmark.metrics)[0])
+        if args.select:
+            choices = choose(benchmark, candidates, (args.metrics or benchmark.metrics)[0])
+        else:
+            choices = choose_by_validator(candidates, args.select_by)
         chosen = {(c.method, c.variant) for c in choices}
         runs = [run for run in runs if (run.method, run.variant) in chosen]
     failures = [*failures, *execute(runs)]

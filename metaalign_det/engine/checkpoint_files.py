@@ -18,17 +18,19 @@ logger = logging.getLogger(__name__)
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.pth")
 #: Names of the checkpoints that training writes on its way; the number is the iteration.
 PERIODIC_NAME = re.compile(r"model_(\d{1,18})\.pth")
+#: Weights that selection.py keeps to be used: they hold no state to go on from.
+KEPT_NAMES = frozenset({"model_selected.pth", "model_oracle.pth"})
 _LONGEST_NAME = 255  # bytes of last_checkpoint that are read; no file name is longer
 
 
 def checkpoint_files(folder: str | Path) -> list[Path]:
-    """Files of the folder that may be checkpoints of a run: plain ``.pth`` files, no links."""
+    """Files of the folder that may be checkpoints to go on from: plain ``.pth`` files, no links."""
     folder = Path(folder)
     try:
         names = sorted(os.listdir(folder))
     except OSError:
         return []
-    files = [folder / n for n in names if PLAIN_NAME.fullmatch(n)]
+    files = [folder / n for n in names if PLAIN_NAME.fullmatch(n) and n not in KEPT_NAMES]
     return [f for f in files if stat.S_ISREG(f.lstat().st_mode)]
 
 

@@ -28,10 +28,11 @@ import numpy as np
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
+from detectron2.data import DatasetCatalog
 from detectron2.utils import comm
 from torch import nn
 
+from ..data.catalog.classes import run_classes
 from ..errors import UserError
 from ..files import replaced_file, sync_folder, write_text
 from ..modeling.weight_files import read_weight_file, weights_in, write_safetensors
@@ -273,17 +274,15 @@ def describe_run(cfg: CfgNode) -> dict[str, Any]:
 
 
 def class_names(cfg: CfgNode) -> list[str]:
-    """Names of the classes of the training data, in the order of the model's outputs.
+    """Names of the classes of the run (``DATASETS.CLASSES``), in the order of the model's outputs.
 
     Returns:
-        list: empty where the data sets are not registered.
+        list: empty where the data sets are not registered, or declare none.
     """
-    for name in cfg.DATASETS.TRAIN[:1]:
-        metadata = MetadataCatalog.get(name)
-        for key in ("thing_classes", "class_names", "classes"):
-            if names := metadata.get(key):
-                return [str(x) for x in names]
-    return []
+    names = (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)
+    if not names or any(name not in DatasetCatalog for name in names):
+        return []
+    return list(run_classes(cfg) or ())
 
 
 def _plain_state(value: Any) -> Any:

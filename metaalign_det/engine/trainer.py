@@ -32,6 +32,7 @@ from .loop import AdaptationLoop, broadcast_model
 from .optimizers import build_optimizer
 from .scaler import LossScaler
 from .schedules import build_lr_scheduler, configured_rates
+from .selection import with_selection
 
 logger = logging.getLogger(__name__)
 
@@ -134,10 +135,13 @@ class AdaptationTrainer(DefaultTrainer):
 
     def build_hooks(self) -> list:
         evaluation = hooks.EvalHook(self.cfg.TEST.EVAL_PERIOD, self.evaluate)
+        detectron2s = [
+            evaluation if isinstance(h, hooks.EvalHook) else h for h in super().build_hooks()
+        ]
         return [
             SaveOnLoaderFailure(self.checkpointer),
             CoordinationHook(self._trainer.gradient_source),
-            *(evaluation if isinstance(h, hooks.EvalHook) else h for h in super().build_hooks()),
+            *with_selection(detectron2s, self.cfg, self.checkpointer),
             ContinueRun(self.checkpointer, f"{self.cfg.OUTPUT_DIR}/metrics.json"),
             SaveOnInterrupt(self.checkpointer),
         ]

@@ -31,15 +31,19 @@ class Choice:
     Args:
         method: name of the method.
         variant: the chosen one; None if no variant is complete.
-        validation: variant -> mean over seeds of the validation metric, in percent; the
-            complete variants only, since means over different seeds do not compare.
+        validation: variant -> mean over seeds of what was chosen by; the complete variants only,
+            since means over different seeds do not compare.
         incomplete: the other variants.
+        by: what that is: the column of a validation set, or a label-free validator.
+        digits: behind the point of ``validation`` in messages.
     """
 
     method: str
     variant: str | None
     validation: Mapping[str, float]
     incomplete: tuple[str, ...] = ()
+    by: str = ""
+    digits: int = 1
 
 
 def gather(runs: Sequence[Run]) -> Scores:
@@ -61,8 +65,8 @@ def check_validation(benchmark: Benchmark) -> str:
     if not benchmark.validation:
         raise UserError(
             f"--select: {benchmark.name} has no validation set; a choice by the scores of its test "
-            "sets would use the labels it is reported on. Choose on a benchmark that has one, or "
-            "run every variant as a row of its own (without --select)"
+            "sets would use the labels it is reported on. Choose without labels (--select-by ensv) "
+            "or run every variant as a row of its own (without --select)"
         )
     return benchmark.validation
 
@@ -97,7 +101,7 @@ def choose(benchmark: Benchmark, runs: Sequence[Run], metric: str) -> list[Choic
             else:
                 means[variant] = mean_and_sd(values)[0]
         best = max(means, key=lambda variant: means[variant]) if means else None
-        choices.append(Choice(method, best, means, tuple(incomplete)))
+        choices.append(Choice(method, best, means, tuple(incomplete), by=label))
     return choices
 
 
@@ -178,7 +182,7 @@ def report(
         if missing:
             some = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
             notes.append(f"{len(missing)} of {len(runs)} runs are not complete: {some}.")
-        notes += [_describe(benchmark, choice) for choice in choices]
+        notes += [_describe(choice) for choice in choices]
         texts.append("\n".join([format_table(rows, columns, title), "", *notes]))
         notes.append(f"Machine: {describe_machine()}.")
         if command:
@@ -196,15 +200,15 @@ def report(
     return texts
 
 
-def _describe(benchmark: Benchmark, choice: Choice) -> str:
+def _describe(choice: Choice) -> str:
     means = ", ".join(
-        f"{name or 'as it is'} {mean:.1f}" for name, mean in choice.validation.items()
+        f"{name or 'as it is'} {mean:.{choice.digits}f}" for name, mean in choice.validation.items()
     )
     text = f"{choice.method}: "
     if choice.variant is None:
         text += "nothing chosen"
     else:
-        text += f"{choice.variant or 'as it is'} chosen on {benchmark.validation} ({means})"
+        text += f"{choice.variant or 'as it is'} chosen on {choice.by} ({means})"
     if choice.incomplete:
         text += f"; not complete and not considered: {', '.join(choice.incomplete)}"
     return text + "."
@@ -219,7 +223,8 @@ def _facts(benchmark, runs, seeds, metric, command, missing, choices) -> dict[st
         "machine": describe_machine(),
         "missing": missing,
         "choices": [
-            {"method": c.method, "variant": c.variant, "validation": c.validation} for c in choices
+            {"method": c.method, "variant": c.variant, "by": c.by, "validation": c.validation}
+            for c in choices
         ],
         "runs": [str(run.folder) for run in runs],
     }

@@ -1,0 +1,259 @@
+"""A trained model at work on anybody's images, detector or classifier.
+
+    from metaalign_det.explain.predict import Predictor
+
+    predictor = Predictor.from_checkpoint("output/swda_meta", threshold=0.5)
+    found = predictor("drawing.png")            # Instances in the pixels of the image
+    print(predictor.names(found), found.scores, found.pred_boxes.tensor)
+
+Shape shorthand: R detections, K classes, (H, W) of an image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import detection_utils
+from detectron2.data import transforms as T
+from detectron2.structures import Instances
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from ..data.formats.class_names import ClassIndex
+from ..data.views.classification import build_classification_augmentations
+from ..data.views.images import read_image
+from ..errors import UserError
+from .predict_checkpoint import open_checkpoint
+
+#: An image: the path of a file, an array (H, W, 3) or (H, W) of uint8, or Pillow's.
+ImageLike = str | Path | NDArray | Image.Image
+
+# Batches' worth of images among which equal sizes are looked for.
+_LOOK_AHEAD = 4
+
+
+@dataclass(frozen=True)
+class Classification:
+    """What a classifier says about one image.
+
+    Args:
+        scores (Tensor): shape (K,), probabilities.
+        class_names: K names.
+    """
+
+    scores: Tensor
+    class_names: tuple[str, ...]
+
+    def top(self, k: int = 1) -> list[tuple[str, float]]:
+        """The ``k`` most probable classes, the best first: (name, probability)."""
+        values, indices = self.scores.topk(min(k, len(self.class_names)))
+        return [(self.class_names[i], v) for v, i in zip(values.tolist(), indices.tolist())]
+
+
+class Predictor:
+    """Images in, results in the pixels of those images out.
+
+    What a result is does not depend on the other images of a batch: only images that have the
+    same size after resizing are run together, so that nothing is padded.
+
+    Args:
+        model: in evaluation mode, a Detectron2 detector or a :class:`~metaalign_det.modeling.
+            DomainAdaptiveClassifier`.
+        cfg: its config: ``INPUT`` says how an image is resized and in which order its channels
+            come.
+        class_names: K names in the order of the model's outputs.
+        kind: "detection" or "classification".
+        classes: names of the classes to report, of a detector; () = all.
+
+    Raises:
+        UserError: a name in ``classes`` that the model does not know, or a classifier's classes
+            are to be filtered.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        cfg: CfgNode,
+        class_names: Sequence[str],
+        *,
+        kind: str,
+        classes: Sequence[str] = (),
+    ) -> None:
+        self.model = model
+        self.cfg = cfg
+        self.class_names = tuple(class_names)
+        self.kind = kind
+        self._kept = self._indices(classes)
+        self._augmentations = T.AugmentationList(
+            build_classification_augmentations(cfg, is_train=False)
+            if kind == "classification"
+            else detection_utils.build_augmentation(cfg, is_train=False)
+        )
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        path: str | Path,
+        *,
+        device: str | None = None,
+        threshold: float | None = None,
+        classes: Sequence[str] = (),
+        teacher: bool = False,
+    ) -> Predictor:
+        """Everything from a checkpoint: config, class names, pixel format.
+
+        Args:
+            path: a checkpoint or a run directory; see :func:`.predict_checkpoint.open_checkpoint`.
+            device: "cpu", "cuda", ...; default: the config's where it exists, else the CPU.
+            threshold: lowest score of a detection, in [0, 1]; default: that of the config's
+                evaluation (``MODEL.ROI_HEADS.SCORE_THRESH_TEST``, 0.05).
+            classes: names of the classes to report; () = all.
+            teacher: use the average of the weights instead of the weights, where there is one.
+
+        Raises:
+            UserError: see there; a threshold that is no probability.
+        """
+        trained = open_checkpoint(path, teacher=teacher)
+        if threshold is not None:
+            if not 0 <= threshold <= 1:
+                raise UserError(f"a threshold is a probability in [0, 1], not {threshold}")
+            trained.cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = float(threshold)
+            trained.cfg.MODEL.RETINANET.SCORE_THRESH_TEST = float(threshold)
+        model = trained.build(device)
+        return cls(model, trained.cfg, trained.class_names, kind=trained.kind, classes=classes)
+
+    def __call__(
+        self, images: ImageLike | Sequence[ImageLike], *, batch_size: int = 1, order: str = "RGB"
+    ) -> Instances | Classification | list[Instances] | list[Classification]:
+        """One result for one image, a list of them for a list.
+
+        Args:
+            images: paths, arrays or Pillow images.
+            batch_size: images that go through the model together.
+            order: of the channels of arrays: "RGB", or "BGR" as OpenCV reads them.
+
+        Returns:
+            Instances: of a detector, on the CPU: ``pred_boxes`` (R, 4), absolute x0, y0, x1, y1 in
+            the pixels of the image as it was given; ``scores`` (R,) and ``pred_classes`` (R,),
+            numbers in ``class_names``. Of a classifier, :class:`Classification`.
+
+        Raises:
+            UserError: an image cannot be read, or is no image.
+        """
+        if isinstance(images, str | Path | np.ndarray | Image.Image):
+            return next(self.stream([images], order=order))
+        return list(self.stream(images, batch_size=batch_size, order=order))
+
+    def stream(
+        self, images: Iterable[ImageLike], *, batch_size: int = 1, order: str = "RGB"
+    ) -> Iterator[Instances | Classification]:
+        """Results one after the other, in the order of the images, holding a few at a time.
+
+        Args: as for calling; ``images`` may be endless.
+        """
+        if batch_size < 1:
+            raise UserError(f"batch size must be >= 1, got {batch_size}")
+        images = iter(images)
+        window = 1 if batch_size == 1 else batch_size * _LOOK_AHEAD
+        while chunk := [self._prepare(x, order) for x in islice(images, window)]:
+            yield from self._run(chunk, batch_size)
+
+    def names(self, found: Instances) -> list[str]:
+        """Class name of every detection."""
+        return [self.class_names[k] for k in found.pred_classes.tolist()]
+
+    def prepare(self, image: ImageLike, *, order: str = "RGB") -> dict:
+        """The input that the model gets for an image: ``image``, ``height``, ``width``.
+
+        ``image`` is a float Tensor (C, H', W') after resizing, in the channel order of
+        ``INPUT.FORMAT``; height and width are the image's own.
+        """
+        return self._prepare(image, order)
+
+    def _prepare(self, image: ImageLike, order: str) -> dict:
+        pixels = as_rgb(image, order)
+        if self.cfg.INPUT.FORMAT == "BGR":
+            pixels = pixels[:, :, ::-1]
+        elif self.cfg.INPUT.FORMAT == "L":
+            pixels = np.asarray(Image.fromarray(pixels).convert("L"))[:, :, None]
+        height, width = pixels.shape[:2]
+        given = T.AugInput(np.ascontiguousarray(pixels))
+        try:
+            self._augmentations(given)
+        except ValueError as error:  # smaller than the crop of a classifier
+            raise UserError(f"{_describe(image)}: {error}") from error
+        tensor = torch.as_tensor(given.image.astype("float32").transpose(2, 0, 1))
+        return {"image": tensor, "height": height, "width": width}
+
+    @torch.no_grad()
+    def _run(self, chunk: list[dict], batch_size: int) -> list[Instances | Classification]:
+        by_size: dict[tuple[int, ...], list[int]] = {}
+        for i, item in enumerate(chunk):
+            by_size.setdefault(tuple(item["image"].shape), []).append(i)
+        results: list = [None] * len(chunk)
+        for indices in by_size.values():
+            for start in range(0, len(indices), batch_size):
+                batch = indices[start : start + batch_size]
+                for i, output in zip(batch, self.model([chunk[i] for i in batch])):
+                    results[i] = self._result(output)
+        return results
+
+    def _result(self, output: dict) -> Instances | Classification:
+        if self.kind == "classification":
+            return Classification(output["scores"].cpu(), self.class_names)
+        found = output["instances"].to("cpu")
+        if self._kept is not None:
+            found = found[torch.isin(found.pred_classes, self._kept)]
+        return found
+
+    def _indices(self, classes: Sequence[str]) -> Tensor | None:
+        if not classes:
+            return None
+        if self.kind == "classification":
+            raise UserError("classes are chosen among a detector's; a classifier always weighs all")
+        index = ClassIndex(self.class_names)
+        for name in classes:
+            if index.find(name) is None:
+                raise UserError(f"the model has no class {name!r}: {index.describe(name)}")
+        return torch.tensor([index.find(name) for name in classes])
+
+
+def as_rgb(image: ImageLike, order: str = "RGB") -> NDArray:
+    """Any image as an array (H, W, 3) of uint8, RGB; files as a person sees them.
+
+    Args:
+        image: path, array or Pillow image; a grey array (H, W) is spread over three channels.
+        order: of the channels of an array, "RGB" or "BGR".
+
+    Raises:
+        UserError: it cannot be read, or an array has another shape or type.
+    """
+    if order not in ("RGB", "BGR"):
+        raise UserError(f"the order of channels is RGB or BGR, not {order!r}")
+    if isinstance(image, str | Path):
+        return read_image(image, format="RGB")
+    if isinstance(image, Image.Image):
+        return np.asarray(image.convert("RGB"))
+    array = np.asarray(image)
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,)):
+        raise UserError(
+            f"{_describe(image)} is none: arrays are uint8 of shape (H, W, 3) or (H, W)"
+        )
+    if array.ndim == 2:
+        return np.repeat(array[:, :, None], 3, axis=2)
+    return array[:, :, ::-1] if order == "BGR" else array
+
+
+def _describe(image: ImageLike) -> str:
+    if isinstance(image, str | Path):
+        return f"image {image}"
+    if isinstance(image, Image.Image):
+        return f"an image of {image.width}x{image.height} pixels"
+    return f"an array of shape {np.shape(image)} and type {np.asarray(image).dtype}"

@@ -1,0 +1,198 @@
+"""What a checkpoint says about itself: config, class names, weights; the data need not be here."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode, get_cfg
+from detectron2.data import DatasetCatalog
+from detectron2.modeling import build_model
+from torch import nn
+
+from .. import data, modeling  # noqa: F401  (both register by name)
+from ..config import add_metaalign_config
+from ..data.catalog.classes import run_classes
+from ..errors import UserError
+from ..modeling.weight_files import read_weight_file
+
+logger = logging.getLogger(__name__)
+
+#: The entry of a checkpoint that holds its "config" (YAML) and its "classes" (names).
+ENTRY = "metaalign"
+_CLASSIFIER = "DomainAdaptiveClassifier"
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A checkpoint that has been read.
+
+    Args:
+        path: of the file.
+        cfg: its config, not frozen; ``MODEL.WEIGHTS`` is "".
+        class_names: K names in the order of the model's outputs.
+        weights: parameters and buffers by name, on the CPU.
+    """
+
+    path: Path
+    cfg: CfgNode
+    class_names: tuple[str, ...]
+    weights: dict[str, Any]
+
+    @property
+    def kind(self) -> str:
+        """Either "classification" or "detection"."""
+        return _kind(self.cfg)
+
+    def build(self, device: str | None = None) -> nn.Module:
+        """The model with its weights, in evaluation mode.
+
+        Args:
+            device: as ``MODEL.DEVICE``; default: the config's where it exists, else the CPU.
+
+        Raises:
+            UserError: there is no such device, or the weights are not those of the config.
+        """
+        cfg = self.cfg.clone()
+        cfg.MODEL.DEVICE = _device(device, cfg.MODEL.DEVICE)
+        model = build_model(cfg)
+        try:
+            model.load_state_dict(self.weights)
+        except RuntimeError as error:
+            lines = str(error).splitlines()
+            raise UserError(
+                f"{self.path} does not fit its own config: {' '.join(lines[1:2]).strip()}"
+            ) from error
+        return model.eval()
+
+
+def open_checkpoint(path: str | Path, *, teacher: bool = False) -> TrainedModel:
+    """Read a checkpoint, or the last one of a run directory.
+
+    Config and class names come from the checkpoint; where it carries none, from the
+    ``config.yaml`` beside it and from the data set that it names, if that is registered.
+
+    Args:
+        path: a ``.pth`` or ``.safetensors`` file, or an ``OUTPUT_DIR``. To use the checkpoint that
+            was selected without labels, name its file, ``model_selected.pth``.
+        teacher: the average of the weights that a training with ``EMA.ENABLED`` keeps, instead of
+            the weights themselves.
+
+    Raises:
+        UserError: there is no checkpoint, it is none of this package or of Detectron2, no config
+            can be found for it, or it has no teacher.
+    """
+    file = find_checkpoint(path)
+    content = _read(file)
+    told = content.get(ENTRY) or {}
+    beside = file.parent / "config.yaml"
+    if "config" in told:
+        cfg = _load_config(told["config"], file)
+    elif beside.is_file():
+        cfg = _load_config(beside.read_text(encoding="utf-8"), beside)
+    else:
+        raise UserError(
+            f"{file} carries no config, and there is no config.yaml beside it: put the one of its "
+            "training into the same folder"
+        )
+    cfg.MODEL.WEIGHTS = ""
+    names = told.get("classes") or _registered_names(cfg)
+    count = _num_classes(cfg)
+    if not names:
+        logger.warning("%s does not say what its classes are called: they get numbers", file)
+        names = [f"class {k}" for k in range(count)]
+    if len(names) != count:
+        raise UserError(f"{file} names {len(names)} classes, but its model has {count}")
+    weights = _teacher(content, file) if teacher else content["model"]
+    return TrainedModel(file, cfg, tuple(names), weights)
+
+
+def find_checkpoint(path: str | Path) -> Path:
+    """The file itself, or the last checkpoint of a run directory.
+
+    Raises:
+        UserError: there is none; those that are there are listed.
+    """
+    path = Path(path)
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise UserError(f"there is no checkpoint and no run directory {str(path)!r}")
+    marker = path / "last_checkpoint"
+    names = [marker.read_text(encoding="utf-8").strip()] if marker.is_file() else []
+    for name in ("model_final.pth", *names):
+        if name and (path / name).is_file():
+            return path / name
+    others = sorted(p.name for p in path.glob("*.pth"))
+    hint = f"; name one of {', '.join(others)}" if others else ""
+    raise UserError(f"the folder {path} has no model_final.pth and no last checkpoint{hint}")
+
+
+def _read(file: Path) -> dict[str, Any]:
+    content = read_weight_file(file)
+    if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
+        raise UserError(
+            f"{file} is not a checkpoint of a training (it has no entry 'model'): give the "
+            "model_*.pth of a run"
+        )
+    return content
+
+
+def _teacher(content: dict[str, Any], file: Path) -> dict[str, Any]:
+    weights = content.get("teacher", {}).get("model")
+    if weights is None:
+        raise UserError(f"{file} has no teacher: it was trained without EMA.ENABLED")
+    return weights
+
+
+def _load_config(text: str, where: Path) -> CfgNode:
+    cfg = get_cfg()
+    add_metaalign_config(cfg)
+    # A key that another version had is no reason not to predict: the network's keys do not vary.
+    cfg.set_new_allowed(True)
+    try:
+        cfg.merge_from_other_cfg(CfgNode.load_cfg(text))
+    except (KeyError, ValueError, AssertionError) as error:
+        raise UserError(f"the config of {where} cannot be used: {_first(error)}") from error
+    cfg.set_new_allowed(False)
+    return cfg
+
+
+def _kind(cfg: CfgNode) -> str:
+    return "classification" if cfg.MODEL.META_ARCHITECTURE == _CLASSIFIER else "detection"
+
+
+def _num_classes(cfg: CfgNode) -> int:
+    if _kind(cfg) == "classification":
+        return cfg.MODEL.CLASSIFIER.NUM_CLASSES
+    if cfg.MODEL.META_ARCHITECTURE == "RetinaNet":
+        return cfg.MODEL.RETINANET.NUM_CLASSES
+    return cfg.MODEL.ROI_HEADS.NUM_CLASSES
+
+
+def _registered_names(cfg: CfgNode) -> list[str]:
+    """Names by the data sets of the config; [] where they are not registered or not on disk."""
+    if not cfg.DATASETS.TRAIN or any(name not in DatasetCatalog for name in cfg.DATASETS.TRAIN):
+        return []
+    cfg = cfg.clone()
+    cfg.DATASETS.TEST = cfg.DATASETS.TARGET = ()
+    try:
+        return list(run_classes(cfg) or ())
+    except UserError:
+        return []
+
+
+def _device(wanted: str | None, configured: str) -> str:
+    if wanted is None:
+        usable = not configured.startswith("cuda") or torch.cuda.is_available()
+        return configured if usable else "cpu"
+    if wanted.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(f"device {wanted!r}: there is no CUDA device here; use cpu")
+    return wanted
+
+
+def _first(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,189 @@
+"""Predictions on disk, in the formats that other tools read.
+
+A record is one image's predictions; boxes are absolute x0, y0, x1, y1 in pixels, continuous, from
+(0, 0) at the upper left corner of the image.
+"""
+
+from __future__ import annotations
+
+import csv
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from detectron2.structures import Instances
+
+from ..files import write_json
+from .predict import Classification
+from .predict_inputs import unique_stems
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What a detector found on one image.
+
+    Args:
+        name: of the image, a relative POSIX path.
+        size: width and height of the image in pixels.
+        boxes: x0, y0, x1, y1 of each detection, absolute pixels.
+        classes: number of each detection's class.
+        scores: of each detection.
+    """
+
+    name: str
+    size: tuple[int, int]
+    boxes: list[list[float]]
+    classes: list[int]
+    scores: list[float]
+
+    @classmethod
+    def of(cls, name: str, found: Instances) -> Detections:
+        height, width = found.image_size
+        return cls(
+            name,
+            (width, height),
+            found.pred_boxes.tensor.tolist(),
+            found.pred_classes.tolist(),
+            found.scores.tolist(),
+        )
+
+
+def write_coco(records: Sequence[Detections], names: Sequence[str], folder: Path) -> Path:
+    """``coco.json``: a COCO data set of images, categories and annotations with a ``score``.
+
+    ``pycocotools.coco.COCO`` reads it; its ``annotations`` are what ``COCO.loadRes`` takes. Ids
+    of categories count from 1, as in COCO.
+    """
+    annotations: list[dict] = []
+    for image_id, record in enumerate(records, start=1):
+        for (x0, y0, x1, y1), k, score in zip(record.boxes, record.classes, record.scores):
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image_id,
+                    "category_id": k + 1,
+                    "bbox": [x0, y0, x1 - x0, y1 - y0],
+                    "area": (x1 - x0) * (y1 - y0),
+                    "iscrowd": 0,
+                    "score": score,
+                }
+            )
+    images = [
+        {"id": i, "file_name": r.name, "width": r.size[0], "height": r.size[1]}
+        for i, r in enumerate(records, start=1)
+    ]
+    categories = [{"id": k, "name": name} for k, name in enumerate(names, start=1)]
+    path = folder / "coco.json"
+    write_json(
+        path,
+        {
+            "info": {"description": "predictions of metaalign_det"},
+            "images": images,
+            "categories": categories,
+            "annotations": annotations,
+        },
+        indent=None,
+    )
+    return path
+
+
+def write_voc(records: Sequence[Detections], names: Sequence[str], folder: Path) -> Path:
+    """``voc/<image>.xml``: pixels from 1 as in the VOC devkit, and a ``score`` per object."""
+    root = folder / "voc"
+    for record, stem in zip(records, unique_stems([r.name for r in records])):
+        annotation = ET.Element("annotation")
+        ET.SubElement(annotation, "filename").text = record.name
+        size = ET.SubElement(annotation, "size")
+        for key, value in zip(("width", "height", "depth"), (*record.size, 3)):
+            ET.SubElement(size, key).text = str(value)
+        for (x0, y0, x1, y1), k, score in zip(record.boxes, record.classes, record.scores):
+            item = ET.SubElement(annotation, "object")
+            ET.SubElement(item, "name").text = names[k]
+            ET.SubElement(item, "difficult").text = "0"
+            box = ET.SubElement(item, "bndbox")
+            # Detectron2 (and this package) read 1-based, inclusive pixels as x0 = xmin - 1, x1 =
+            # xmax.
+            for key, value in zip(("xmin", "ymin", "xmax", "ymax"), (x0 + 1, y0 + 1, x1, y1)):
+                ET.SubElement(box, key).text = f"{value:.2f}"
+            ET.SubElement(item, "score").text = f"{score:.6f}"
+        path = root / f"{stem}.xml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        ET.indent(annotation)
+        ET.ElementTree(annotation).write(path, encoding="utf-8")
+    root.mkdir(parents=True, exist_ok=True)
+    return root
+
+
+def write_yolo(records: Sequence[Detections], names: Sequence[str], folder: Path) -> Path:
+    """``yolo/labels/<image>.txt`` and ``yolo/data.yaml``.
+
+    A line is class number, center x, center y, width, height (relative to the image) and score. An
+    image without detections gets an empty file.
+    """
+    root = folder / "yolo"
+    for record, stem in zip(records, unique_stems([r.name for r in records])):
+        width, height = record.size
+        lines = [
+            f"{k} {(x0 + x1) / 2 / width:.6f} {(y0 + y1) / 2 / height:.6f} "
+            f"{(x1 - x0) / width:.6f} {(y1 - y0) / height:.6f} {score:.6f}\n"
+            for (x0, y0, x1, y1), k, score in zip(record.boxes, record.classes, record.scores)
+        ]
+        path = root / "labels" / f"{stem}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(lines), encoding="utf-8")
+    root.mkdir(parents=True, exist_ok=True)
+    text = yaml.safe_dump({"names": dict(enumerate(names))}, sort_keys=False, allow_unicode=True)
+    (root / "data.yaml").write_text(text, encoding="utf-8")
+    return root
+
+
+def write_csv(records: Sequence[Detections], names: Sequence[str], folder: Path) -> Path:
+    """``predictions.csv``: a line a detection."""
+    path = folder / "predictions.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", "class", "score", "x0", "y0", "x1", "y1"])
+        for record in records:
+            for box, k, score in zip(record.boxes, record.classes, record.scores):
+                row = [record.name, names[k], f"{score:.6f}", *(f"{v:.2f}" for v in box)]
+                writer.writerow(row)
+    return path
+
+
+#: By the name that ``--format`` takes, for a detector.
+DETECTION_FORMATS: dict[str, Callable[[Sequence[Detections], Sequence[str], Path], Path]] = {
+    "coco": write_coco,
+    "voc": write_voc,
+    "yolo": write_yolo,
+    "csv": write_csv,
+}
+
+
+def write_top_k_csv(results: Sequence[tuple[str, Classification]], k: int, folder: Path) -> Path:
+    """``predictions.csv``: a line for each of the ``k`` best classes of an image."""
+    path = folder / "predictions.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", "rank", "class", "probability"])
+        for name, result in results:
+            for rank, (label, probability) in enumerate(result.top(k), start=1):
+                writer.writerow([name, rank, label, f"{probability:.6f}"])
+    return path
+
+
+def write_top_k_json(results: Sequence[tuple[str, Classification]], k: int, folder: Path) -> Path:
+    """``predictions.json``: for each image a list of {class, probability}, the best first."""
+    path = folder / "predictions.json"
+    write_json(
+        path,
+        {n: [{"class": c, "probability": p} for c, p in r.top(k)] for n, r in results},
+    )
+    return path
+
+
+#: The same for a classifier.
+CLASSIFICATION_FORMATS: dict[
+    str, Callable[[Sequence[tuple[str, Classification]], int, Path], Path]
+] = {"csv": write_top_k_csv, "json": write_top_k_json}

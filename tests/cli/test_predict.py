@@ -1,0 +1,104 @@
+"""metaalign-det predict: pictures and files out of a checkpoint and a messy folder."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from metaalign_det.cli import predict
+from metaalign_det.errors import UserError
+from tests.explain.checkpoints import classifier_cfg, detector_cfg, save_checkpoint, save_images
+
+
+def run(*args):
+    parser = argparse.ArgumentParser()
+    predict.add_arguments(parser)
+    return predict.run(parser.parse_args([str(a) for a in args]))
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    return save_checkpoint(tmp_path / "run", detector_cfg())
+
+
+def test_pictures_and_every_format_and_what_could_not_be_read(tmp_path, checkpoint, capsys):
+    files = save_images(tmp_path / "in")
+    (tmp_path / "in" / "broken.jpg").write_bytes(b"\xff\xd8")
+    out = tmp_path / "out"
+    opts = ("--format", "coco,voc,yolo,csv", "--threshold", 0.0, "--batch-size", 2)
+    assert run(checkpoint, tmp_path / "in", "--output", out, *opts) == 0
+    for file in files:
+        assert cv2.imread(str(out / "pictures" / file.name)) is not None
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["images"] == 3 and list(summary["unreadable"]) == ["broken.jpg"]
+    assert "broken.jpg is not an image" in capsys.readouterr().err
+    for name in ("coco.json", "voc", "yolo", "predictions.csv"):
+        assert (out / name).exists()
+    coco = json.loads((out / "coco.json").read_text())
+    assert [i["file_name"] for i in coco["images"]] == [f.name for f in files]
+    assert coco["annotations"]
+
+
+def test_an_output_folder_is_not_overwritten_silently(tmp_path, checkpoint):
+    (file,) = save_images(tmp_path / "in", sizes=[(90, 60)])
+    out = tmp_path / "out"
+    assert run(checkpoint, file, "--output", out) == 0
+    with pytest.raises(UserError, match="not empty: choose another folder, or --overwrite"):
+        run(checkpoint, file, "--output", out)
+    assert run(checkpoint, file, "--output", out, "--overwrite") == 0
+
+
+def test_two_models_side_by_side(tmp_path, checkpoint):
+    other = save_checkpoint(tmp_path / "source", detector_cfg(), seed=1)
+    (file,) = save_images(tmp_path / "in", sizes=[(90, 60)])
+    assert run(checkpoint, file, "--output", tmp_path / "one") == 0
+    assert run(checkpoint, file, "--output", tmp_path / "two", "--compare", other.parent) == 0
+    one = cv2.imread(str(tmp_path / "one" / "pictures" / file.name))
+    two = cv2.imread(str(tmp_path / "two" / "pictures" / file.name))
+    assert two.shape[1] > 2 * one.shape[1] and two.shape[0] > one.shape[0]
+
+
+def test_a_classifier_writes_its_top_k(tmp_path):
+    path = save_checkpoint(tmp_path / "run", classifier_cfg())
+    save_images(tmp_path / "in", sizes=[(40, 30), (30, 40)])
+    out = tmp_path / "out"
+    assert run(path, tmp_path / "in", "--output", out, "--top-k", 2, "--format", "csv,json") == 0
+    with (out / "predictions.csv").open() as file:
+        assert [r["rank"] for r in csv.DictReader(file)] == ["1", "2"] * 2
+    assert len(json.loads((out / "predictions.json").read_text())["image 0.png"]) == 2
+    assert cv2.imread(str(out / "pictures" / "image 0.png")).shape[0] > 360
+    with pytest.raises(UserError, match="'coco' is none of csv, json"):
+        run(path, tmp_path / "in", "--output", tmp_path / "o2", "--format", "coco")
+
+
+def test_a_video_becomes_a_video(tmp_path, checkpoint):
+    clip = tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(clip), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (96, 64))
+    for value in (20, 120, 220):
+        writer.write(np.full((64, 96, 3), value, np.uint8))
+    writer.release()
+    out = tmp_path / "out"
+    assert run(checkpoint, clip, "--output", out, "--format", "coco") == 0
+    capture = cv2.VideoCapture(str(out / "pictures" / "clip.mp4"))
+    assert capture.isOpened() and int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) == 3
+    capture.release()
+    coco = json.loads((out / "coco.json").read_text())
+    assert [i["file_name"] for i in coco["images"]][-1] == "clip/frame_000002.jpg"
+
+
+def test_export_goes_beside_the_predictions(tmp_path, checkpoint):
+    (file,) = save_images(tmp_path / "in", sizes=[(90, 60)])
+    out = tmp_path / "out"
+    assert run(checkpoint, file, "--output", out, "--export", "torchscript", "--no-pictures") == 0
+    assert (out / "model.ts").is_file() and (out / "model.json").is_file()
+    assert not (out / "pictures").exists()
+
+
+def test_nothing_readable_is_a_failure(tmp_path, checkpoint):
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8")
+    assert run(checkpoint, tmp_path / "broken.jpg", "--output", tmp_path / "out") == 1

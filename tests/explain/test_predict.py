@@ -1,0 +1,185 @@
+"""A checkpoint is enough to predict: config, class names and pixel format come from it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from detectron2.data import detection_utils
+from PIL import Image
+
+from metaalign_det.errors import UserError
+from metaalign_det.explain.predict import Classification, Predictor, as_rgb
+from metaalign_det.modeling.weight_files import write_safetensors
+from tests.explain.checkpoints import (
+    NAMES,
+    classifier_cfg,
+    detector_cfg,
+    save_checkpoint,
+    save_images,
+)
+from tests.tiny import tiny_model
+
+
+@pytest.fixture
+def detector(tmp_path):
+    return Predictor.from_checkpoint(save_checkpoint(tmp_path / "run", detector_cfg()))
+
+
+def test_a_detector_in_three_lines(tmp_path):
+    (file,) = save_images(tmp_path, sizes=[(90, 60)])
+    save_checkpoint(tmp_path / "run", detector_cfg())
+
+    predictor = Predictor.from_checkpoint(tmp_path / "run")
+    found = predictor(file)
+    names = predictor.names(found)
+
+    assert found.image_size == (60, 90)
+    assert len(names) == len(found) > 0 and set(names) <= set(NAMES)
+    box = found.pred_boxes.tensor
+    assert box.min() >= 0 and box[:, 2].max() <= 90 and box[:, 3].max() <= 60
+
+
+def test_it_finds_what_evaluation_finds(tmp_path, detector):
+    (file,) = save_images(tmp_path, sizes=[(90, 60)])
+    cfg = detector_cfg()
+    model = tiny_model(cfg).eval()
+    pixels = detection_utils.read_image(str(file), format=cfg.INPUT.FORMAT)
+    resized = detection_utils.build_augmentation(cfg, False)[0].get_transform(pixels)
+    image = torch.as_tensor(resized.apply_image(pixels).transpose(2, 0, 1).copy())
+    with torch.no_grad():
+        (expected,) = model([{"image": image, "height": 60, "width": 90}])
+    found = detector(file)
+    assert torch.equal(found.scores, expected["instances"].scores)
+    assert torch.equal(found.pred_boxes.tensor, expected["instances"].pred_boxes.tensor)
+
+
+def test_a_result_does_not_depend_on_the_batch(tmp_path, detector):
+    files = save_images(tmp_path, sizes=[(90, 60), (60, 90), (90, 60), (70, 70), (90, 60)])
+    single = [detector(f) for f in files]
+    for size in (2, 3, 8):
+        for a, b in zip(single, detector(files, batch_size=size), strict=True):
+            assert a.image_size == b.image_size
+            torch.testing.assert_close(a.pred_boxes.tensor, b.pred_boxes.tensor)
+            torch.testing.assert_close(a.scores, b.scores)
+
+
+def test_paths_arrays_of_either_order_and_pillow_images_are_the_same_image(tmp_path, detector):
+    (file,) = save_images(tmp_path, sizes=[(90, 60)])
+    expected = detector(file).scores
+    pixels = np.asarray(Image.open(file))
+    assert torch.equal(detector(pixels).scores, expected)
+    assert torch.equal(detector(pixels[:, :, ::-1], order="BGR").scores, expected)
+    assert torch.equal(detector(Image.open(file)).scores, expected)
+    assert not torch.equal(detector(pixels[:, :, ::-1]).scores, expected)
+
+
+def test_grey_arrays_are_spread_over_three_channels():
+    grey = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    assert as_rgb(grey).shape == (2, 3, 3)
+    assert (as_rgb(grey) == grey[:, :, None]).all()
+
+
+def test_threshold_and_classes_choose_among_detections(tmp_path):
+    (file,) = save_images(tmp_path, sizes=[(90, 60)])
+    path = save_checkpoint(tmp_path / "run", detector_cfg())
+    everything = Predictor.from_checkpoint(path, threshold=0.0)(file)
+    between = float(everything.scores.median())
+    some = Predictor.from_checkpoint(path, threshold=between)(file)
+    assert 0 < len(some) < len(everything) and some.scores.min() >= between
+    lights = Predictor.from_checkpoint(path, threshold=0.0, classes=["Traffic_Light"])(file)
+    assert set(lights.pred_classes.tolist()) == {2}
+
+
+def test_a_classifier_gives_its_top_k(tmp_path):
+    (file,) = save_images(tmp_path, sizes=[(40, 30)])
+    path = save_checkpoint(tmp_path / "run", classifier_cfg())
+    result = Predictor.from_checkpoint(path)(file)
+    assert isinstance(result, Classification)
+    top = result.top(2)
+    assert [p for _, p in top] == sorted((p for _, p in top), reverse=True)
+    assert len(result.top(99)) == 3 and sum(p for _, p in result.top(99)) == pytest.approx(1)
+
+
+def test_without_the_entry_config_yaml_and_the_registered_data_tell(tmp_path, catalog):
+    from detectron2.data import MetadataCatalog
+
+    cfg = detector_cfg()
+    path = save_checkpoint(tmp_path / "run", cfg)
+    content = torch.load(path)
+    del content["metaalign"]
+    torch.save(content, path)
+    with pytest.raises(UserError, match="carries no config, and there is no config.yaml beside"):
+        Predictor.from_checkpoint(path)
+    (tmp_path / "run" / "config.yaml").write_text(cfg.dump())
+    assert Predictor.from_checkpoint(path).class_names == ("class 0", "class 1", "class 2")
+    catalog.register("a_data_set_that_is_not_here", list)
+    MetadataCatalog.get("a_data_set_that_is_not_here").thing_classes = list("abc")
+    assert Predictor.from_checkpoint(path).class_names == ("a", "b", "c")
+
+
+def test_a_key_of_another_version_in_the_config_is_no_obstacle(tmp_path):
+    cfg = detector_cfg()
+    path = save_checkpoint(tmp_path / "run", cfg)
+    content = torch.load(path)
+    content["metaalign"]["config"] += "\nA_LATER_KEY:\n  NEW: 1\n"
+    torch.save(content, path)
+    assert Predictor.from_checkpoint(path).class_names == tuple(NAMES)
+
+
+def test_safetensors_carry_config_and_classes_too(tmp_path):
+    cfg = detector_cfg()
+    path = save_checkpoint(tmp_path / "run", cfg)
+    other = path.with_suffix(".safetensors")
+    write_safetensors(tiny_model(cfg), other, torch.load(path)["metaalign"])
+    (file,) = save_images(tmp_path, sizes=[(90, 60)])
+    expected = Predictor.from_checkpoint(path)(file).scores
+    assert torch.equal(Predictor.from_checkpoint(other)(file).scores, expected)
+
+
+def test_the_teacher_is_used_on_request(tmp_path):
+    (file,) = save_images(tmp_path, sizes=[(90, 60)])
+    cfg = detector_cfg()
+    path = save_checkpoint(tmp_path / "run", cfg)
+    with pytest.raises(UserError, match="has no teacher"):
+        Predictor.from_checkpoint(path, teacher=True)
+    broken(path, teacher={"model": tiny_model(cfg, seed=1).state_dict(), "started": True})
+    other = Predictor.from_checkpoint(save_checkpoint(tmp_path / "other", cfg, seed=1))
+    found = Predictor.from_checkpoint(path, teacher=True)(file)
+    assert torch.equal(found.scores, other(file).scores)
+    assert not torch.equal(found.scores, Predictor.from_checkpoint(path)(file).scores)
+
+
+def broken(path, **changes):
+    content = torch.load(path)
+    content.update(changes)
+    torch.save(content, path)
+
+
+def test_what_cannot_be_used_is_named(tmp_path, detector):
+    with pytest.raises(UserError, match="no checkpoint and no run directory 'nowhere'"):
+        Predictor.from_checkpoint("nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="has no model_final.pth and no last checkpoint"):
+        Predictor.from_checkpoint(tmp_path / "empty")
+    text = tmp_path / "notes.pth"
+    text.write_text("hello")
+    with pytest.raises(UserError, match="notes.pth"):
+        Predictor.from_checkpoint(text)
+    torch.save({"weights": 1}, text)
+    with pytest.raises(UserError, match="no entry 'model'"):
+        Predictor.from_checkpoint(text)
+    path = tmp_path / "run" / "model_final.pth"
+    with pytest.raises(UserError, match=r"probability in \[0, 1\], not 7"):
+        Predictor.from_checkpoint(path, threshold=7)
+    with pytest.raises(UserError, match="no class 'cot'.*did you mean 'cat'"):
+        Predictor.from_checkpoint(path, classes=["cot"])
+    broken(path, model={})
+    with pytest.raises(UserError, match="does not fit its own config"):
+        Predictor.from_checkpoint(path)
+    damaged = tmp_path / "damaged.png"
+    damaged.write_bytes(b"\x89PNG\r\n")
+    with pytest.raises(UserError, match="damaged.png is not an image"):
+        detector(damaged)
+    with pytest.raises(UserError, match="uint8 of shape"):
+        detector(np.zeros((4, 4, 3)))

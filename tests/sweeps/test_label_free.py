@@ -1,0 +1,75 @@
+"""Settings are chosen where no label is, and from the last checkpoint of each run."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from metaalign_det.errors import UserError
+from metaalign_det.evaluation.label_free.outcome import (
+    PREDICTIONS_FILE,
+    Candidate,
+    Chosen,
+    Outcome,
+)
+from metaalign_det.sweeps.label_free import choose_by_validator, selection_overrides
+from tests.sweeps.fake_training import plan
+
+
+def judged(run, validator, score, higher, probabilities=None, ended=True):
+    run.folder.mkdir(parents=True)
+    candidate = Candidate(4, {validator: score})
+    last = Chosen("model_final.pth" if ended else "", candidate)
+    Outcome(validator, higher, last, None, candidates=[candidate]).write(run.folder)
+    if probabilities is not None:
+        p = np.array(probabilities, np.float16)
+        np.savez(run.folder / PREDICTIONS_FILE, last=p, selected=p)
+
+
+@pytest.fixture
+def runs(place):
+    return plan(place, variants={"": {"a": [], "b": ["SOLVER.BASE_LR", "0.2"]}}, seeds=(0, 1))
+
+
+@pytest.mark.parametrize("validator, higher, best", [("entropy", False, "a"), ("bnm", True, "b")])
+def test_the_better_mean_in_the_validators_direction_is_chosen(runs, validator, higher, best):
+    for run in runs:
+        judged(run, validator, (0.1 if run.variant == "a" else 0.2) + run.seed, higher)
+    (choice,) = choose_by_validator(runs, validator)
+    assert choice.variant == best
+    assert choice.validation == pytest.approx({"a": 0.6, "b": 0.7})
+    assert validator in choice.by and "without labels" in choice.by
+
+
+def test_a_variant_with_a_run_that_has_not_ended_is_not_considered(runs):
+    for run in runs[:-1]:
+        judged(run, "bnm", 0.9 if run.variant == "b" else 0.1, True)
+    judged(runs[-1], "bnm", 0.9, True, ended=False)
+    (choice,) = choose_by_validator(runs, "bnm")
+    assert (choice.variant, choice.incomplete) == ("a", ("b",))
+    assert choose_by_validator(runs[:1], "snd")[0].variant is None
+
+
+def test_ensv_compares_the_variants_of_one_seed_with_each_other(place):
+    variants = {"": {n: ["SOLVER.BASE_LR", v] for n, v in zip("abc", ("0.1", "0.2", "0.3"))}}
+    runs = plan(place, variants=variants, seeds=(0,))
+    cat, dog = [0.9, 0.1], [0.2, 0.8]
+    for run, p in zip(runs, ([cat, cat], [dog, cat], [dog, dog])):
+        judged(run, "ensv", 1.0, True, p)  # its own score is of another ensemble
+    (choice,) = choose_by_validator(runs, "ensv")
+    # The mean says dog, cat.
+    assert choice.validation == {"a": 0.5, "b": 1.0, "c": 0.5} and choice.variant == "b"
+
+
+def test_runs_on_different_images_cannot_be_compared(runs):
+    for run, count in zip(runs, (2, 3, 2, 2)):
+        judged(run, "ensv", 1.0, True, [[0.9, 0.1]] * count)
+    with pytest.raises(UserError, match="compares runs on the same images and classes"):
+        choose_by_validator(runs, "ensv")
+
+
+def test_runs_are_told_to_judge_themselves():
+    assert selection_overrides(None) == []
+    assert selection_overrides("snd")[-1] == "snd"
+    with pytest.raises(UserError, match="no validator 'sdn'"):
+        selection_overrides("sdn")
