@@ -56,7 +56,10 @@ setup(
     license_files=["LICENSE", "NOTICE"],
     packages=[*find_packages(include=["metaalign_det", "metaalign_det.*"]), *CONFIGS],
     package_dir=CONFIGS,
-    package_data={"metaalign_det": ["py.typed"], **dict.fromkeys(CONFIGS, ["*.yaml"])},
+    package_data={
+        "metaalign_det": ["py.typed", "miniatures/weights/*"],
+        **dict.fromkeys(CONFIGS, ["*.yaml"]),
+    },
     entry_points={"console_scripts": ["metaalign-det = metaalign_det.cli.__main__:main"]},
     python_requires=">=3.10",
     install_requires=[

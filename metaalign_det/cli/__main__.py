@@ -38,6 +38,7 @@ COMMANDS: dict[str, str] = {
     "demo": "metaalign_det.cli.demo",
     "make-data": "metaalign_det.cli.make_data",
     "explain": "metaalign_det.cli.explain",
+    "pack-weights": "metaalign_det.cli.pack_weights",
     "benchmark": "metaalign_det.cli.benchmark",
 }
 

@@ -9,6 +9,7 @@ from detectron2.utils.file_io import PathManager
 
 from ..errors import UserError
 from ..modeling.backbone.random_start import temper_random_weights
+from ..modeling.packaged_weights import register_packaged_weights
 from ..modeling.weight_files import SUFFIXES
 from ..modeling.weights import is_torchvision_checkpoint, load_pretrained
 from .durable_checkpointer import DurableCheckpointer
@@ -24,9 +25,12 @@ def check_weights(path: str) -> str:
     """
     if not path:
         return ""
+    register_packaged_weights()
     remote = "://" in path
     try:
         local = PathManager.get_local_path(path.partition("?")[0])
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(
             f"MODEL.WEIGHTS: {path} cannot be downloaded ({_reason(error)}). Fetch {_name(path)} "

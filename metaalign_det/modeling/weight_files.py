@@ -19,6 +19,7 @@ import re
 import warnings
 import zipfile
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -121,10 +122,15 @@ def weights_in(content: dict[str, Any], path: str | Path) -> dict[str, Tensor]:
 
 
 def write_safetensors(model: nn.Module, path: str | Path, about: dict[str, Any]) -> None:
-    """Write a model's weights, and what is to be known of them, in the safetensors format.
+    """:func:`write_tensors` of a model's parameters and buffers."""
+    write_tensors(model.state_dict(), path, about)
+
+
+def write_tensors(weights: Mapping[str, Tensor], path: str | Path, about: dict[str, Any]) -> None:
+    """Write weights, and what is to be known of them, in the safetensors format.
 
     Args:
-        model: its parameters and buffers.
+        weights: tensors by name.
         path: a ``.safetensors`` to write, whole or not at all.
         about: plain data, kept as JSON in the file's header under "metaalign".
 
@@ -133,8 +139,7 @@ def write_safetensors(model: nn.Module, path: str | Path, about: dict[str, Any])
     """
     # One copy each: the format refuses tensors that share memory or are not in row order.
     tensors = {
-        name: value.detach().to("cpu", copy=True).contiguous()
-        for name, value in model.state_dict().items()
+        name: value.detach().to("cpu", copy=True).contiguous() for name, value in weights.items()
     }
     metadata = {"format": "pt", "metaalign": json.dumps(about)}
     with replaced_file(path) as file:

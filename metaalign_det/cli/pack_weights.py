@@ -1,0 +1,49 @@
+"""Pack the weights of a checkpoint, of the student or of the teacher, into one small file.
+
+metaalign-det pack-weights output/mini/pretrain/model_final.pth weights.safetensors
+metaalign-det pack-weights output/run/model_final.pth weights.safetensors --teacher --half
+
+The file has the weights alone, with the run's config and class names in its header; any training
+starts from it with MODEL.WEIGHTS. The same checkpoint gives the same bytes: their SHA-256 is
+printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from ..errors import UserError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("checkpoint", metavar="CHECKPOINT", help="a .pth of a training")
+    add("output", metavar="FILE", help="a .safetensors to write")
+    add("--teacher", action="store_true", help="the average of the weights (EMA), not the student")
+    add("--half", action="store_true", help="in half precision: half the size")
+    add("--overwrite", action="store_true", help="replace FILE")
+
+
+def run(args: argparse.Namespace) -> int:
+    import hashlib
+    from pathlib import Path
+
+    from ..modeling.weight_files import read_weight_file, weights_in, write_tensors
+
+    output = Path(args.output)
+    if output.suffix != ".safetensors":
+        raise UserError(f"{output}: the name must end in .safetensors")
+    if output.exists() and not args.overwrite:
+        raise UserError(f"{output} exists already; --overwrite replaces it")
+    content = read_weight_file(args.checkpoint)
+    if args.teacher and "teacher" not in content:
+        raise UserError(f"{args.checkpoint} has no teacher: it was trained without EMA.ENABLED")
+    weights = weights_in(content["teacher"] if args.teacher else content, args.checkpoint)
+    if args.half:
+        weights = {k: v.half() if v.is_floating_point() else v for k, v in weights.items()}
+    output.parent.mkdir(parents=True, exist_ok=True)
+    about = content.get("metaalign") or {}
+    write_tensors(weights, output, {k: about[k] for k in ("config", "classes") if k in about})
+    data = output.read_bytes()
+    print(f"{output}: {len(data) / 1e6:.1f} MB, sha256 {hashlib.sha256(data).hexdigest()}")
+    return 0
