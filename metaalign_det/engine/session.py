@@ -14,7 +14,6 @@ from detectron2.utils.logger import setup_logger
 from ..data import check_data, register_all
 from ..errors import UserError
 from ..files import write_text
-from ..modeling.names import check_names
 from .checkpoint import check_weights, load_weights
 from .durable_checkpointer import DurableCheckpointer
 from .faults import explained_faults
@@ -51,7 +50,6 @@ def train(
         start_logging(cfg, command_line)
         torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
         register_all(cfg)
-        check_names(cfg)
         if not resume:
             check_weights(cfg.MODEL.WEIGHTS)
         check_data(cfg)
@@ -87,7 +85,6 @@ def evaluate(cfg: CfgNode, *, resume: bool = False, command_line: str = "") -> d
     with explained_faults(cfg.OUTPUT_DIR):
         start_logging(cfg, command_line)
         register_all(cfg)
-        check_names(cfg)
         if not resume:
             check_weights(cfg.MODEL.WEIGHTS)
         check_data(cfg, train=bool(cfg.TEST.ADAPTIVE_BN))
