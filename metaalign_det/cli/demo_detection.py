@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -46,8 +47,16 @@ class AdaptiveBN:
 
 
 def adaptive_bn_scores(pretraining: Run) -> dict:
-    """Data set -> scores, by an evaluation in a process of its own."""
+    """Data set -> scores, by an evaluation in a process of its own, once for a pretraining."""
     folder = pretraining.folder / "adaptive_bn"
+    if not all(demos.voc_results_file(folder, name).is_file() for name in (TARGET, SOURCE)):
+        _evaluate_adaptive_bn(pretraining, folder)
+    return {name: demos.read_voc_results(folder, name) for name in (TARGET, SOURCE)}
+
+
+def _evaluate_adaptive_bn(pretraining: Run, folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)  # of an interrupted one
+    folder.mkdir(parents=True)
     opts = [
         *pretraining.overrides,
         "DATASETS.TARGET", "('mini_watercolor_train',)",
@@ -55,14 +64,13 @@ def adaptive_bn_scores(pretraining: Run) -> dict:
         "MODEL.WEIGHTS", str(pretraining.weights),
         "OUTPUT_DIR", str(folder),
     ]  # fmt: skip
-    command = [*TRAIN_COMMAND, "--config-file", str(pretraining.config), "--eval-only"]
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "log.txt").open("w", encoding="utf-8") as log:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        code = subprocess.run([*command, *opts], stdout=log, stderr=log, env=environment).returncode
+    command = [*TRAIN_COMMAND, "--config-file", str(pretraining.config), "--eval-only", *opts]
+    log_file = pretraining.folder / "adaptive_bn.log"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with log_file.open("w", encoding="utf-8") as log:
+        code = subprocess.run(command, stdout=log, stderr=log, env=environment).returncode
     if code:
-        raise UserError(f"evaluation under target statistics failed; see {folder / 'log.txt'}")
-    return {name: demos.read_voc_results(folder, name) for name in (TARGET, SOURCE)}
+        raise UserError(f"evaluation under target statistics failed; see {log_file}")
 
 
 def run_demonstration(

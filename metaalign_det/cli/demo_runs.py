@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from ..data import register_all
 from ..errors import UserError
 from ..reports.curves import plot_curves
 from ..reports.detections import draw_detections
@@ -99,9 +100,14 @@ def row_of(label: str, scores: Mapping[str, Mapping[str, float]], demo: Demo) ->
     return cells
 
 
+def voc_results_file(folder: Path, dataset: str) -> Path:
+    """Where an evaluation with ``OUTPUT_DIR`` folder writes its scores."""
+    return folder / "inference" / dataset / f"voc_{dataset}.json"
+
+
 def read_voc_results(folder: Path, dataset: str) -> dict[str, float]:
     """Scores that an evaluation wrote below ``OUTPUT_DIR``, metric -> percent."""
-    path = folder / "inference" / dataset / f"voc_{dataset}.json"
+    path = voc_results_file(folder, dataset)
     results = json.loads(path.read_text(encoding="utf-8"))["results"]
     return {f"voc/{k}": float("nan") if v is None else v for k, v in results.items()}
 
@@ -146,6 +152,7 @@ def draw_detection_grid(
         out_png: picture to write.
         count: images.
     """
+    register_all()
     names = list(MetadataCatalog.get(dataset).thing_classes)
     dicts = DatasetCatalog.get(dataset)[: 6 * count]
     dicts = sorted(dicts, key=lambda d: -len({a["category_id"] for a in d["annotations"]}))[:count]

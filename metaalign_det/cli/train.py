@@ -89,16 +89,18 @@ def setup(args: argparse.Namespace) -> CfgNode:
     """The frozen config of a command line, with the device that is there. Writes no file.
 
     Raises:
-        UserError: a config file or key that does not exist.
+        UserError: a config file, a key or a part of a model that does not exist.
     """
     import torch
 
     from ..config import load_cfg
     from ..config_files import find_config
+    from ..modeling.names import check_names
 
     if args.config_file:
         args.config_file = str(find_config(args.config_file))
     cfg = load_cfg(args.config_file, args.opts or [])
+    check_names(cfg)
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         sys.stderr.write("no CUDA device here: running on the CPU (MODEL.DEVICE cpu)\n")
         cfg.MODEL.DEVICE = "cpu"

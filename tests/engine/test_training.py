@@ -295,7 +295,8 @@ def fresh_loggers():
     "args, message",
     [
         (["--config-file", "nowhere.yaml"], "there is no config file 'nowhere.yaml'"),
-        (["--config-file", CONFIG, "SOLVER.MAX_ITR", "3"], "SOLVER.MAX_ITR"),
+        (["--config-file", CONFIG, "SOLVER.MAX_ITR", "3"], "did you mean 'SOLVER.MAX_ITER'"),
+        (["--config-file", CONFIG, "MODEL.BACKBONE.NAME", "mini"], "MODEL.BACKBONE.NAME 'mini'"),
         (["--config-file", CONFIG, *TINY, "METAALIGN.ROLE", "both"], "METAALIGN.ROLE 'both'"),
         (["--config-file", CONFIG, *TINY, "MODEL.WEIGHTS", "no/such.pth"], "no/such.pth"),
         (
@@ -307,7 +308,7 @@ def fresh_loggers():
             "clipart",
         ),
     ],
-    ids=["config", "key", "role", "weights", "resume", "data"],
+    ids=["config", "key", "backbone", "role", "weights", "resume", "data"],
 )
 def test_a_users_mistake_is_one_sentence_without_a_traceback(tmp_path, capsys, args, message):
     opts = ["OUTPUT_DIR", str(tmp_path)] if "nowhere.yaml" not in args else []
