@@ -100,6 +100,7 @@ def add_metaalign_config(cfg: CN) -> None:
     """
     _add_data(cfg)
     _add_class_list(cfg)
+    _add_loader(cfg)
     _add_backbones(cfg)
     _add_detection_alignment(cfg)
     _add_classification(cfg)
@@ -181,6 +182,13 @@ def _add_class_list(cfg: CN) -> None:
     # Classes of a run in the order of the model's outputs: None (all data sets must have the same,
     # in any order), "intersection" (those that all have), or a list; others' objects are dropped.
     cfg.DATASETS.CLASSES = None
+
+
+def _add_loader(cfg: CN) -> None:
+    # A training image that is missing or damaged: "error" ends training and names it; "skip" goes
+    # on with another in its place, and lists it in the log and in OUTPUT_DIR/bad_images.json. In
+    # evaluation it is always an error, since scores on other images are other scores.
+    cfg.DATALOADER.ON_BAD_IMAGE = "error"
 
 
 def _add_backbones(cfg: CN) -> None:

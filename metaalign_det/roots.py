@@ -6,8 +6,13 @@ import os
 from pathlib import Path
 
 
-def datasets_root() -> Path:
-    """``$DETECTRON2_DATASETS``, or else ``./datasets``, absolute; read anew at each call."""
+def datasets_root(root: str | Path | None = None) -> Path:
+    """Folder of all data sets: ``root`` where one is given, with ``~`` expanded.
+
+    Else ``$DETECTRON2_DATASETS``, or else ``./datasets``, absolute; read anew at each call.
+    """
+    if root is not None:
+        return Path(root).expanduser()
     return Path(os.environ.get("DETECTRON2_DATASETS", "datasets")).expanduser().absolute()
 
 

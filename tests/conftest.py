@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -26,6 +27,7 @@ def _seeded():
 @pytest.fixture
 def catalog():
     """Forget what a test registers."""
+    importlib.import_module("metaalign_det.data")  # registers what is there for all tests
     before = set(DatasetCatalog.list())
     yield DatasetCatalog
     for name in set(DatasetCatalog.list()) - before:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from pathlib import Path
+
+from metaalign_det.miniatures.splits import mini_splits
 from metaalign_det.roots import datasets_root, resolve_root
 
 
@@ -8,3 +11,13 @@ def test_a_relative_root_of_all_data_sets_is_joined_only_once(monkeypatch, tmp_p
     monkeypatch.delenv("DETECTRON2_DATASETS", raising=False)
     found = datasets_root() / "mini_digits"
     assert resolve_root(found) == found == tmp_path / "datasets" / "mini_digits"
+
+
+def test_a_tilde_means_the_same_to_all_data_sets(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("DETECTRON2_DATASETS", "~/data")
+    assert datasets_root() == tmp_path / "data" == datasets_root("~/data")
+    tree, _ = mini_splits()["mini_photo_train"]
+    assert tree == tmp_path / "data" / "mini_voc2watercolor" / "photo"
+    # Registered relative: resolved when the data are read.
+    assert mini_splits("")["mini_photo_train"][0] == Path("mini_voc2watercolor/photo")

@@ -38,6 +38,8 @@ class AlignmentMethod(nn.Module):
 
     #: Attributes of this module that hold domain discriminators.
     discriminators: tuple[str, ...] = ()
+    #: Images of each domain that a batch must hold at least.
+    min_images: int = 1
 
     def predict(self, features: Tensor, logits: Tensor) -> Tensor:
         """The model's class logits; a method that has a part in predicting overrides this.

@@ -109,6 +109,8 @@ class MMD(AlignmentMethod):
         factors: multiples of it, one Gaussian each.
     """
 
+    min_images = 2  # the distance between two single images says nothing about distributions
+
     def __init__(
         self,
         in_features: int,

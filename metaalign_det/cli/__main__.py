@@ -32,8 +32,10 @@ PROG = "metaalign-det"
 #: Everything slow to import (torch, Detectron2, rooms that import them) is imported inside ``run``,
 #: so that ``--help`` answers at once, and without them. ``args.command_line`` is what was typed.
 COMMANDS: dict[str, str] = {
+    "init": "metaalign_det.cli.init",
     "train": "metaalign_det.cli.train",
     "predict": "metaalign_det.cli.predict",
+    "check-data": "metaalign_det.cli.check_data",
     "sweep": "metaalign_det.cli.sweep",
     "demo": "metaalign_det.cli.demo",
     "make-data": "metaalign_det.cli.make_data",

@@ -18,7 +18,7 @@ from .catalog.detection import (
 )
 from .catalog.domain import Domain
 from .catalog.register import register_from_config
-from .doctor.checks import DomainSummary, check_data
+from .doctor.startup import DomainSummary, check_data
 from .loader.build import AdaptationLoader, Stream, build_adaptation_train_loader, build_test_loader
 from .loader.paired import PairedLoader
 from .views.detection import SourceMapper, TargetMapper

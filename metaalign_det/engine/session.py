@@ -12,6 +12,7 @@ from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
 from ..data import check_data, register_all
+from ..data.catalog.reading import read_once
 from ..errors import UserError
 from ..files import write_text
 from .checkpoint import check_weights, load_weights
@@ -47,16 +48,16 @@ def train(
     with locked_folder(cfg.OUTPUT_DIR), explained_faults(cfg.OUTPUT_DIR):
         if not resume and not overwrite:
             decided_by_the_first(lambda: check_unused(cfg.OUTPUT_DIR))
-        start_logging(cfg, command_line)
+        start_logging(cfg)
         torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
-        register_all(cfg)
-        if not resume:
-            check_weights(cfg.MODEL.WEIGHTS)
-        check_data(cfg)
-        trainer = AdaptationTrainer(cfg)
-        trainer.resume_or_load(resume=resume)
-        trainer.register_hooks([StartRun(trainer.cfg, trainer.checkpointer, overwrite=overwrite)])
-        return trainer.train()
+        with read_once():
+            check_start(cfg, resume=resume)
+            log_settings(cfg, command_line)
+            trainer = AdaptationTrainer(cfg)
+            trainer.resume_or_load(resume=resume)
+            start = StartRun(trainer.cfg, trainer.checkpointer, overwrite=overwrite)
+            trainer.register_hooks([start])
+            return trainer.train()
 
 
 def evaluate(cfg: CfgNode, *, resume: bool = False, command_line: str = "") -> dict:
@@ -82,12 +83,10 @@ def evaluate(cfg: CfgNode, *, resume: bool = False, command_line: str = "") -> d
     cfg.defrost()
     cfg.OUTPUT_DIR = decided_by_the_first(lambda: str(evaluation_folder(run_folder)))
     cfg.freeze()
-    with explained_faults(cfg.OUTPUT_DIR):
-        start_logging(cfg, command_line)
-        register_all(cfg)
-        if not resume:
-            check_weights(cfg.MODEL.WEIGHTS)
-        check_data(cfg, train=bool(cfg.TEST.ADAPTIVE_BN))
+    with explained_faults(cfg.OUTPUT_DIR), read_once():
+        start_logging(cfg)
+        check_start(cfg, resume=resume, train=bool(cfg.TEST.ADAPTIVE_BN))
+        log_settings(cfg, command_line)
         model = AdaptationTrainer.build_model(cfg)
         checkpointer = DurableCheckpointer(model, save_dir=run_folder)
         if resume:
@@ -99,11 +98,28 @@ def evaluate(cfg: CfgNode, *, resume: bool = False, command_line: str = "") -> d
         return AdaptationTrainer.test(cfg, model)
 
 
-def start_logging(cfg: CfgNode, command_line: str = "") -> None:
+def check_start(cfg: CfgNode, *, resume: bool, train: bool = True) -> None:
+    """What can be wrong with weights and data, before anything long is logged or done.
+
+    Args:
+        cfg: frozen.
+        resume: the weights are those of a checkpoint, which is checked when it is read.
+        train: source and target are needed.
+
+    Raises:
+        UserError: all that is wrong with the data; or with ``MODEL.WEIGHTS``.
+    """
+    register_all(cfg)
+    if not resume:
+        check_weights(cfg.MODEL.WEIGHTS)
+    check_data(cfg, train=train)
+
+
+def start_logging(cfg: CfgNode) -> None:
     """Log to the terminal and to ``OUTPUT_DIR/log.txt``; seed this process.
 
-    Detectron2's ``default_setup``, but for ``config.yaml``: that is replaced when a training has
-    started (:class:`~.run_folder.StartRun`), not before.
+    With :func:`log_settings` it is Detectron2's ``default_setup``, but for ``config.yaml``: that is
+    replaced when a training has started (:class:`~.run_folder.StartRun`), not before.
     """
     rank = comm.get_rank()
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name="fvcore")
@@ -113,9 +129,14 @@ def start_logging(cfg: CfgNode, command_line: str = "") -> None:
     ours.handlers = log.handlers
     ours.setLevel(logging.INFO)
     ours.propagate = False
-    log.info("Rank of current process: %d. World size: %d", rank, comm.get_world_size())
+    seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
+
+
+def log_settings(cfg: CfgNode, command_line: str = "") -> None:
+    """Environment, command line and config, for the record."""
+    log = logging.getLogger("detectron2")
+    log.info("Rank of current process: %d. World size: %d", comm.get_rank(), comm.get_world_size())
     log.info("Environment info:\n%s", collect_env_info())
     if command_line:
         log.info("Command line: %s", command_line)
     log.info("Running with full config:\n%s", cfg.dump())
-    seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)

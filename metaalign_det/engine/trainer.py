@@ -18,10 +18,16 @@ from ..adaptation.adaptive_bn import adapted_batchnorm
 from ..adaptation.contract import require_adaptable
 from ..adaptation.registry import build_gradient_source
 from ..coordination import DoubleBackwardError, NonFiniteLossError, UnreachedParameterError
-from ..data.catalog.domains import source_domains
-from ..data.loader.build import build_adaptation_train_loader, build_test_loader
+from ..data.catalog.reading import read_once
+from ..data.loader.batch_split import check_batches
+from ..data.loader.build import (
+    build_adaptation_train_loader,
+    build_target_stream,
+    build_test_loader,
+)
 from ..errors import UserError
 from ..evaluation.build import build_evaluator
+from .bad_images import SummariseBadImages
 from .checkpoint import load_weights
 from .continuation import ContinueRun
 from .coordination import CoordinationHook
@@ -115,10 +121,10 @@ class AdaptationTrainer(DefaultTrainer):
                 self.start_iter,
                 self.max_iter,
             )
-        self._trainer.data_loader = self.build_train_loader(
-            self.cfg, self.start_iter, self._trainer.streams.seed
-        )
-        with _without_traceback():
+        with read_once(), _without_traceback():
+            self._trainer.data_loader = self.build_train_loader(
+                self.cfg, self.start_iter, self._trainer.streams.seed
+            )
             return super().train()
 
     def evaluate(self) -> dict:
@@ -143,6 +149,7 @@ class AdaptationTrainer(DefaultTrainer):
             CoordinationHook(self._trainer.gradient_source),
             *with_selection(detectron2s, self.cfg, self.checkpointer),
             ContinueRun(self.checkpointer, f"{self.cfg.OUTPUT_DIR}/metrics.json"),
+            SummariseBadImages(),
             SaveOnInterrupt(self.checkpointer),
         ]
 
@@ -191,8 +198,7 @@ class AdaptationTrainer(DefaultTrainer):
         if cfg.TEST.ADAPTIVE_BN:
             if not cfg.DATASETS.TARGET:
                 raise UserError("TEST.ADAPTIVE_BN needs images: name some in DATASETS.TARGET")
-            loader = build_adaptation_train_loader(cfg, seed=max(cfg.SEED, 0))
-            images = loader.target.batches(0)
+            images = build_target_stream(cfg, seed=max(cfg.SEED, 0)).batches()
             context = adapted_batchnorm(
                 model, images, cfg.TEST.ADAPTIVE_BN, model.backbone_features
             )
@@ -207,39 +213,6 @@ def check_length(cfg: CfgNode) -> None:
             f"SOLVER.MAX_ITER must be >= 1, got {cfg.SOLVER.MAX_ITER}; to evaluate without "
             "training use --eval-only"
         )
-
-
-def check_batches(cfg: CfgNode) -> None:
-    """Batches must divide over domains, processes and micro-batches, and leave enough for MMD."""
-    domains = len(source_domains(cfg))
-    shares = comm.get_world_size() * cfg.SOLVER.ACCUMULATION_STEPS
-    split = (
-        f"{comm.get_world_size()} processes and SOLVER.ACCUMULATION_STEPS = "
-        f"{cfg.SOLVER.ACCUMULATION_STEPS}"
-    )
-    if shares < 1:
-        raise UserError(
-            f"SOLVER.ACCUMULATION_STEPS must be >= 1, got {cfg.SOLVER.ACCUMULATION_STEPS}"
-        )
-    # (key, images a step, parts they fall into: every micro-batch gets as much of each domain)
-    sizes = [("SOLVER.IMS_PER_BATCH", cfg.SOLVER.IMS_PER_BATCH, domains)]
-    if cfg.DATASETS.TARGET and cfg.SOLVER.IMS_PER_BATCH_TARGET:
-        sizes.append(("SOLVER.IMS_PER_BATCH_TARGET", cfg.SOLVER.IMS_PER_BATCH_TARGET, 1))
-    for key, size, parts in sizes:
-        if size < 1 or size % (shares * parts):
-            over = f"{parts} source domains, {split}" if parts > 1 else split
-            raise UserError(
-                f"{key} = {size} cannot be split over {over}; make it a multiple of "
-                f"{shares * parts}"
-            )
-        together = parts > 1 and cfg.MODEL.ALIGN.BETWEEN == "target"
-        each = size // shares if together else size // (shares * parts)
-        if cfg.MODEL.ALIGN.METHOD == "mmd" and each < 2:
-            raise UserError(
-                f"MODEL.ALIGN.METHOD 'mmd' compares distributions and needs at least 2 images of "
-                f"each domain at a time, but {key} = {size} over {domains} source domain(s), "
-                f"{split} leaves {each}"
-            )
 
 
 def check_model(cfg: CfgNode, model: torch.nn.Module) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..errors import UserError
+from ..roots import datasets_root
 from . import manifest
 from .generate import Recipe, image_id, write_split_images
 from .splits import (
@@ -22,7 +23,6 @@ from .splits import (
     OPENMOJI_FOLDER,
     PHOTO_LARGE_FOLDER,
     Split,
-    datasets_root,
     resolve_sizes,
 )
 from .sprites import SPRITE_SETS, check_wheels

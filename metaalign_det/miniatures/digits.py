@@ -136,7 +136,7 @@ def ensure_mini_digits(
     Raises:
         UserError: the folder cannot be written or holds something else.
     """
-    root = datasets_root() if root is None else Path(root)
+    root = datasets_root(root)
     sizes = {**SIZES, **(sizes or {})}
     if unknown := sizes.keys() - SIZES.keys():
         raise ValueError(f"unknown splits {sorted(unknown)}; Mini Digits has {', '.join(SIZES)}")
@@ -173,7 +173,7 @@ def find_mini_digits(root: str | Path | None = None) -> Path:
 
     Args, Returns, Raises: as for :func:`ensure_mini_digits`.
     """
-    root = datasets_root() if root is None else Path(root)
+    root = datasets_root(root)
     manifest = read_manifest(root / _FOLDER) or {}
     if (manifest.get("generator"), manifest.get("version")) == (_GENERATOR, _VERSION):
         return root / _FOLDER

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
+from ..roots import datasets_root
 
 # In the order of Watercolor2k.
 CLASSES: tuple[str, ...] = ("bicycle", "bird", "car", "cat", "dog", "person")
@@ -68,16 +68,11 @@ COLLECTIONS: dict[str, tuple[Split, ...]] = {
 }
 
 
-def datasets_root(root: str | Path | None = None) -> Path:
-    """``root``, or else ``$DETECTRON2_DATASETS``, or else ``./datasets``, as in Detectron2."""
-    return Path(root if root is not None else os.environ.get("DETECTRON2_DATASETS", "datasets"))
-
-
 def mini_splits(root: str | Path | None = None) -> dict[str, tuple[Path, str]]:
     """Where each data set is, or will be once it is generated.
 
     Args:
-        root: folder of all data sets; see ``datasets_root``.
+        root: folder of all data sets; see :func:`metaalign_det.roots.datasets_root`.
 
     Returns:
         name -> (VOC folder with JPEGImages, Annotations and ImageSets; split).

@@ -12,9 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from metaalign_det.cli.__main__ import main
-from metaalign_det.data import register_all
+from metaalign_det.data import check_data, register_all
+from metaalign_det.data.catalog import detection
+from metaalign_det.data.catalog.reading import read_once
 from metaalign_det.engine.trainer import AdaptationTrainer, check_batches
 from metaalign_det.errors import UserError
 from tests.data.trees import make_tiny_voc
@@ -157,6 +160,33 @@ def test_resuming_without_a_checkpoint_is_named(tmp_path):
         train(training_cfg(tmp_path / "nothing"), resume=True)
 
 
+def test_a_run_reads_each_data_set_once(tmp_path, monkeypatch):
+    """Checks, the second derivatives' trial batch, the loader, two evaluations."""
+    read = []
+    read_voc = detection.read_voc
+
+    def counted(root, split, **kwargs):
+        read.append((root.name, split))
+        return read_voc(root, split, **kwargs)
+
+    monkeypatch.setattr(detection, "read_voc", counted)
+    opts = (
+        "SOLVER.MAX_ITER", 2, "TEST.EVAL_PERIOD", 1, "METAALIGN.ORDER", "exact",
+        "DATASETS.TEST", ("watercolor_test",), "TEST.ADAPTIVE_BN", 1,
+        "MODEL.RESNETS.NORM", "BN",
+    )  # fmt: skip
+    cfg = training_cfg(tmp_path, *opts)
+    with read_once():
+        check_data(cfg)
+        train(cfg)
+    expected = [("VOC2007", "trainval"), ("VOC2012", "trainval"),
+                ("watercolor", "test"), ("watercolor", "train")]  # fmt: skip
+    assert sorted(read) == expected
+    read.clear()
+    train(training_cfg(tmp_path / "without_checks", *opts))
+    assert sorted(read) == expected
+
+
 TWO_DOMAINS = ("DATASETS.TRAIN_DOMAINS", (0, 1))
 MMD = ("MODEL.ALIGN.METHOD", "mmd")
 
@@ -251,6 +281,21 @@ def command(args):
         timeout=280,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
+
+
+@pytest.mark.usefixtures("fresh_loggers")
+def test_what_is_wrong_with_the_data_is_said_before_anything_long(tmp_path, monkeypatch, capfd):
+    root = make_tiny_voc(tmp_path, images=2, trees=("VOC2007", "watercolor"))
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(root))
+    images = sorted((root / "watercolor" / "JPEGImages").iterdir())
+    Image.new("RGB", (8000, 1)).save(images[0])
+    opts = (*TINY, "DATASETS.TEST", "()", "OUTPUT_DIR", str(tmp_path / "run"))
+    assert main(["train", "--config-file", CONFIG, *opts]) == 2
+    out, err = capfd.readouterr()
+    assert "Running with full config" not in out + err and len(out.splitlines()) < 5
+    assert err.splitlines()[-1].startswith("error: 1 image(s) cannot be resized")
+    assert f"{images[0]}: 8000x1" in err
+    assert not (tmp_path / "run" / "config.yaml").exists()
 
 
 @pytest.mark.usefixtures("fresh_loggers")

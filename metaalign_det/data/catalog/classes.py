@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import MetadataCatalog
 
-from ...errors import UserError
+from ...errors import BadImageError, UserError
 from ..formats.class_names import ClassIndex, normalise, same_classes, shorten
 from .domain import names_of
+from .reading import read_data_set
 
 #: Value of ``DATASETS.CLASSES``: the classes that all data sets of the run share.
 INTERSECTION = "intersection"
@@ -21,14 +22,18 @@ def declared_classes(name: str) -> tuple[str, ...] | None:
     return None if classes is None else tuple(classes)
 
 
-def classes_of(name: str) -> tuple[str, ...] | None:
+def classes_of(name: str, *, bad: list[BadImageError] | None = None) -> tuple[str, ...] | None:
     """The same, read from the data where the data set was registered without.
+
+    Args:
+        name: of the data set.
+        bad: see :meth:`.reading.DataReader.read`.
 
     Returns:
         tuple[str, ...]: or None for data that declare none, as unlabelled ones.
     """
     if declared_classes(name) is None:
-        DatasetCatalog.get(name)  # reading sets them
+        read_data_set(name, labels=True, bad=bad)  # reading sets them
     return declared_classes(name)
 
 
@@ -50,7 +55,8 @@ def run_classes(cfg: CfgNode) -> tuple[str, ...] | None:
     """
     lists: dict[str, tuple[str, ...]] = {}
     for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
-        if (names := classes_of(name)) is not None:
+        skip = cfg.DATALOADER.ON_BAD_IMAGE == "skip" and name not in cfg.DATASETS.TEST
+        if (names := classes_of(name, bad=[] if skip else None)) is not None:
             lists[name] = names
     for name in cfg.DATASETS.TARGET:
         if (names := declared_classes(name)) is not None:

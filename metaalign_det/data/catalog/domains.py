@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from ...errors import UserError
-from ..formats.paths import show
+from ...errors import BadImageError, UserError
 from ..views.detection import without_labels
 from .classes import declared_classes, renumbered
-from .domain import Domain, check_name
-from .foreign import complete, with_sizes
+from .domain import check_name
+from .reading import read_data_set
 
 
 def source_domains(cfg: CfgNode) -> list[list[str]]:
@@ -75,22 +74,27 @@ def domain_kind(names: Sequence[str]) -> str:
     return next(iter(kinds.values()), "detection")
 
 
-def load_labelled(name: str, classes: Sequence[str] | None = None) -> list[dict]:
+def load_labelled(
+    name: str,
+    classes: Sequence[str] | None = None,
+    *,
+    bad: list[BadImageError] | None = None,
+) -> list[dict]:
     """Dataset dicts with their annotations (``annotations`` or ``label``).
 
     Args:
         name: of a registered data set: of this package, of Detectron2, or of the user's own code.
         classes: number the classes as in this list, :func:`.classes.run_classes` of a run; other
             classes are dropped. None = as the data set numbers them.
+        bad: images that are missing or damaged are left out and added to this list; None = the
+            first of them is an error.
 
     Raises:
         UserError: unknown name, data missing or wrong, or data without labels.
     """
     require_registered(name)
     kind = domain_kind([name])
-    dicts = _read(name, DatasetCatalog[name])
-    if not _is_ours(name):
-        dicts = complete(name, dicts, declared_classes(name))
+    dicts = read_data_set(name, labels=True, bad=bad)
     key = "label" if kind == "classification" else "annotations"
     if any(key not in d for d in dicts):
         raise UserError(
@@ -98,44 +102,20 @@ def load_labelled(name: str, classes: Sequence[str] | None = None) -> list[dict]
             f"source nor a test set. (What has an image-level 'label' needs evaluator_type "
             "'classification' in its metadata)"
         )
-    if kind == "detection" and not _is_ours(name):
-        dicts = with_sizes(dicts)
     return renumbered(dicts, declared_classes(name), classes)
 
 
-def load_unlabelled(name: str) -> list[dict]:
+def load_unlabelled(name: str, *, bad: list[BadImageError] | None = None) -> list[dict]:
     """Dataset dicts without any annotation, for a target.
 
     A registered function with a method ``without_labels`` (those of this package have it) does
     not even read them; from any other they are removed.
 
+    Args:
+        name, bad: as for :func:`load_labelled`.
+
     Raises:
         UserError: unknown name, or data missing.
     """
     require_registered(name)
-    function = DatasetCatalog[name]
-    dicts = [without_labels(d) for d in _read(name, getattr(function, "without_labels", function))]
-    if _is_ours(name):
-        return dicts
-    dicts = complete(name, dicts, None)
-    return with_sizes(dicts) if domain_kind([name]) == "detection" else dicts
-
-
-def _is_ours(name: str) -> bool:
-    """Whether this package reads the data, and has checked them then."""
-    return isinstance(DatasetCatalog[name], Domain)
-
-
-def _read(name: str, function: Callable[[], list[dict]]) -> list[dict]:
-    try:
-        dicts = function()
-    except FileNotFoundError as error:  # from data sets that Detectron2 registers
-        raise UserError(f"data set {name!r}: {error.filename} does not exist") from error
-    if not dicts:
-        raise UserError(f"data set {name!r} has no images")
-    if not isinstance(dicts, list) or not all(isinstance(d, dict) for d in dicts):
-        raise UserError(
-            f"data set {name!r}: its function must return a list of dicts, as Detectron2 defines "
-            f"them, not {show(dicts)}"
-        )
-    return dicts
+    return [without_labels(d) for d in read_data_set(name, labels=False, bad=bad)]

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from detectron2.structures import BoxMode
 
 from ...errors import UserError
-from ..formats.image_headers import read_image_sizes
+from ..formats.image_headers import with_sizes
 from ..formats.paths import show
 
 _MODES = (BoxMode.XYXY_ABS, BoxMode.XYWH_ABS)
@@ -48,16 +48,16 @@ def complete(name: str, dicts: list[dict], classes: Sequence[str] | None) -> lis
     return completed
 
 
-def with_sizes(dicts: list[dict]) -> list[dict]:
+def measured(dicts: list[dict]) -> list[dict]:
     """Fill in ``height`` and ``width`` where they are missing, from the headers of the images.
 
     Raises:
         UserError: an image is missing or damaged.
     """
     bare = [d for d in dicts if not ("height" in d and "width" in d)]
-    for d, (width, height) in zip(bare, read_image_sizes([d["file_name"] for d in bare])):
+    for d, (width, height) in with_sizes(bare, lambda d: d["file_name"]):
         d.update(height=height, width=width)
-    return dicts
+    return [d for d in dicts if "height" in d and "width" in d]
 
 
 def _annotations(d: dict, where: str) -> list[dict]:

@@ -15,8 +15,9 @@ from typing import Any
 from ...errors import UserError
 from .boxes import ImageRecord, LabelledBox, clip
 from .image_files import walk_images, where_to_look
-from .image_headers import read_image_sizes
+from .image_headers import with_sizes
 from .paths import inside, relative_id, show
+from .problems import reported
 from .text_files import number, read_json
 
 #: The eight classes with instances, in the order of Cityscapes' own list.
@@ -57,12 +58,13 @@ def read_cityscapes(
     if not found:
         raise UserError(f"{images}: no image is called <city>/*{end}.png{where_to_look()}")
     records = []
-    for image, size in zip(found, read_image_sizes(found)):
+    for image, size in with_sizes(found, lambda image: image):
         frame = relative_id(image, images).removesuffix(f"{end}{image.suffix}")
         polygons = root / "gtFine" / split / f"{frame}_gtFine_polygons.json"
         image_id = relative_id(image.with_suffix(""), images)
-        boxes = _read_polygons(polygons, size) if labels else None
-        records.append(ImageRecord(str(image), image_id, size, str(polygons), boxes))
+        with reported():
+            boxes = _read_polygons(polygons, size) if labels else None
+            records.append(ImageRecord(str(image), image_id, size, str(polygons), boxes))
     return records
 
 

@@ -13,8 +13,9 @@ from typing import Any
 from ...errors import UserError
 from .boxes import BoxFitter, ImageRecord, LabelledBox
 from .image_files import where_to_look
-from .image_headers import read_image_sizes
-from .paths import inside, require_file, show
+from .image_headers import require_image, with_sizes
+from .paths import inside, show
+from .problems import reported
 from .records import report_boxes, report_sizes
 from .text_files import number, read_json
 
@@ -43,28 +44,29 @@ def read_coco(
     images = _by_id(content, "images", json_file)
     if not images:
         raise UserError(f"{json_file}: 'images' lists none")
-    entries, files = [], []
+    files = {}
     for image_id, image in images.items():
         where = f"{json_file}: image {image_id}"
-        name = _text(image, "file_name", where)
-        files.append(inside(root, name, where))
-        require_file(files[-1], f"{where}: image", f"; file names are looked for below {root}")
-        entries.append((image_id, image, where))
-    sizes = read_image_sizes(files)
+        file = inside(root, _text(image, "file_name", where), where)
+        with reported():
+            require_image(file, f"{where}: ", f"; file names are looked for below {root}")
+            files[image_id] = file
     records = [
-        ImageRecord(str(file), image_id, size, where, None)
-        for file, (image_id, _, where), size in zip(files, entries, sizes)
+        ImageRecord(str(file), image_id, size, f"{json_file}: image {image_id}", None)
+        for (image_id, file), size in with_sizes(files.items(), lambda one: one[1])
     ]
     if not labels:
         return records, ()
     names = _categories(content, json_file)
-    boxes = _boxes(content, json_file, {r.image_id: r.size for r in records}, names)
+    sizes = {image_id: None for image_id in images} | {r.image_id: r.size for r in records}
+    boxes = _boxes(content, json_file, sizes, names)
     report_sizes(
         str(json_file),
         [
-            f"image {image_id} says {claimed[0]}x{claimed[1]}, {r.file_name} has "
+            f"image {r.image_id} says {claimed[0]}x{claimed[1]}, {r.file_name} has "
             f"{r.size[0]}x{r.size[1]}"
-            for (image_id, image, _), r in zip(entries, records)
+            for r in records
+            for image in (images[r.image_id],)
             if (claimed := (show(image.get("width")), show(image.get("height"))))
             not in (("None", "None"), tuple(map(str, r.size)))
         ],
@@ -76,39 +78,51 @@ def read_coco(
 def _boxes(
     content: Mapping[str, Any],
     json_file: Path,
-    sizes: Mapping[str | int, tuple[int, int]],
+    sizes: Mapping[str | int, tuple[int, int] | None],
     names: Mapping[int, str],
 ) -> dict[str | int, list[LabelledBox]]:
     boxes: dict[str | int, list[LabelledBox]] = {image_id: [] for image_id in sizes}
     fitter = BoxFitter()
     for n, annotation in enumerate(_list(content, "annotations", json_file)):
         where = f"{json_file}: annotations[{n}]"
-        if not isinstance(annotation, dict):
-            raise UserError(f"{where} must be an object, {{...}}, not {show(annotation)}")
-        image_id = _id(annotation, "image_id", where)
-        category = _id(annotation, "category_id", where)
-        if image_id not in sizes:
-            raise UserError(f"{where}: there is no image with id {image_id}")
-        if category not in names:
-            raise UserError(f"{where}: there is no category with id {category}")
-        box = annotation.get("bbox")
-        if not isinstance(box, list) or len(box) != 4:
-            raise UserError(f"{where}: 'bbox' must be [x, y, width, height], not {show(box)}")
-        x, y, w, h = (number(v, where, "a number in 'bbox'") for v in box)
-        if w < 0 or h < 0:
-            raise UserError(f"{where}: the box {show(box)} has a negative width or height")
-        inside_image = fitter.fit([x, y, x + w, y + h], sizes[image_id], f"{where}: the box")
-        if inside_image is not None:
-            boxes[image_id].append(
-                LabelledBox(
-                    names[category],
-                    inside_image,
-                    difficult=_flag(annotation, "ignore", where),
-                    crowd=_flag(annotation, "iscrowd", where),
-                )
-            )
+        with reported():
+            image_id, box = _box(annotation, where, sizes, names, fitter)
+            if box is not None:
+                boxes[image_id].append(box)
     report_boxes(str(json_file), fitter)
     return boxes
+
+
+def _box(
+    annotation: Any,
+    where: str,
+    sizes: Mapping[str | int, tuple[int, int] | None],
+    names: Mapping[int, str],
+    fitter: BoxFitter,
+) -> tuple[int, LabelledBox | None]:
+    """Id of the image and box of an annotation; None for one without area, or of a bad image."""
+    if not isinstance(annotation, dict):
+        raise UserError(f"{where} must be an object, {{...}}, not {show(annotation)}")
+    image_id = _id(annotation, "image_id", where)
+    category = _id(annotation, "category_id", where)
+    if image_id not in sizes:
+        raise UserError(f"{where}: there is no image with id {image_id}")
+    if category not in names:
+        raise UserError(f"{where}: there is no category with id {category}")
+    box = annotation.get("bbox")
+    if not isinstance(box, list) or len(box) != 4:
+        raise UserError(f"{where}: 'bbox' must be [x, y, width, height], not {show(box)}")
+    x, y, w, h = (number(v, where, "a number in 'bbox'") for v in box)
+    if w < 0 or h < 0:
+        raise UserError(f"{where}: the box {show(box)} has a negative width or height")
+    difficult, crowd = _flag(annotation, "ignore", where), _flag(annotation, "iscrowd", where)
+    size = sizes[image_id]
+    if size is None:
+        return image_id, None
+    corners = fitter.fit([x, y, x + w, y + h], size, f"{where}: the box")
+    if corners is None:
+        return image_id, None
+    return image_id, LabelledBox(names[category], corners, difficult=difficult, crowd=crowd)
 
 
 def _categories(content: Mapping[str, Any], json_file: Path) -> dict[int, str]:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
+import os
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from PIL import Image, UnidentifiedImageError
 
-from ...errors import UserError
-from .paths import require_file
+from ...errors import BadImageError, UserError
+from .paths import require_file, show
+from .problems import report
 
 logger = logging.getLogger(__name__)
 
@@ -50,37 +52,76 @@ _LAST_BYTES = 64
 # How a complete file ends.
 _END = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xae\x42\x60\x82"}
 
-# (mtime, bytes) and (width, height) by file. Start-up checks, loader and evaluator all ask.
-_known: dict[str, tuple[tuple[int, int], tuple[int, int]]] = {}
+_Item = TypeVar("_Item")
 
 
-def read_image_sizes(files: Sequence[str | Path]) -> list[tuple[int, int]]:
+def with_sizes(
+    items: Iterable[_Item], file: Callable[[_Item], str | Path]
+) -> list[tuple[_Item, tuple[int, int]]]:
+    """Each item with the size of its image; those whose image was reported as bad are left out.
+
+    Args:
+        items: whatever has an image.
+        file: from an item to the path of its image.
+
+    Raises:
+        BadImageError: as :func:`read_image_sizes`.
+    """
+    items = list(items)
+    sizes = read_image_sizes([file(item) for item in items])
+    return [(item, size) for item, size in zip(items, sizes) if size is not None]
+
+
+def read_image_sizes(files: Sequence[str | Path]) -> list[tuple[int, int] | None]:
     """Width and height in pixels of every file, after EXIF rotation, as ``read_image`` gives them.
 
     Only headers are read. A file whose last bytes are not an end of image is decoded to find out,
-    so that a truncated file is found at the price of 64 bytes a file. Results are kept while the
-    files do not change.
+    so that a truncated file is found at the price of 64 bytes a file.
 
     Args:
         files: paths of images in any of :data:`FORMATS`.
 
     Returns:
-        list[tuple[int, int]]: (width, height) in the order of ``files``.
+        list: (width, height) in the order of ``files``; None where a bad image is being collected
+        (:mod:`.problems`).
 
     Raises:
-        UserError: a file is missing, is no image, is truncated, or claims more than
+        BadImageError: a file is missing, is no image, is truncated, or claims more than
             :data:`MAX_PIXELS`; names the first.
     """
-    sizes: list[tuple[int, int]] = []
-    report = sum(str(file) not in _known for file in files) >= _REPORT_EVERY
-    if report:
+    sizes: list[tuple[int, int] | None] = []
+    many = len(files) >= _REPORT_EVERY
+    if many:
         logger.info("checking the headers of %d images ...", len(files))
     with ThreadPoolExecutor(_THREADS) as pool:
-        for size in pool.map(_read_size, map(str, files)):
+        for size in pool.map(_try_size, map(str, files)):
+            if isinstance(size, BadImageError):
+                report(size)
+                size = None
             sizes.append(size)
-            if report and len(sizes) % _REPORT_EVERY == 0:
+            if many and len(sizes) % _REPORT_EVERY == 0:
                 logger.info("checked %d of %d images", len(sizes), len(files))
     return sizes
+
+
+def require_image(file: str | Path, where: str = "", remedy: str = "") -> os.stat_result:
+    """The status of an image file that is there; it is not opened.
+
+    Args:
+        file: its path.
+        where: what names it, in front of the message.
+        remedy: end of the message where it does not exist.
+
+    Raises:
+        BadImageError: it does not exist, cannot be looked at, or is a folder, a pipe or a device.
+    """
+    try:
+        return require_file(Path(file), "image", remedy)
+    except UserError as error:
+        reason = str(error)
+        for prefix in (f"image {file} ", f"image {show(str(file))} "):
+            reason = reason.removeprefix(prefix)
+        raise BadImageError(file, reason, where) from error
 
 
 @contextmanager
@@ -94,10 +135,10 @@ def open_image(file: str | Path) -> Iterator[tuple[Image.Image, BinaryIO]]:
         the lazy image, and the open file.
 
     Raises:
-        UserError: missing, a pipe or a folder, no image, damaged (within the ``with`` block too),
-            or of more than :data:`MAX_PIXELS`.
+        BadImageError: missing, a pipe or a folder, no image, damaged (within the ``with`` block
+            too), or of more than :data:`MAX_PIXELS`.
     """
-    status = require_file(Path(file), "image")
+    status = require_image(file)
     try:
         with open(file, "rb") as stream, Image.open(stream, formats=FORMATS) as image:
             width, height = image.size
@@ -107,17 +148,18 @@ def open_image(file: str | Path) -> Iterator[tuple[Image.Image, BinaryIO]]:
     except UserError:
         raise
     except UnidentifiedImageError as error:
-        raise UserError(
-            f"image {file} is not an image of a known format ({status.st_size} bytes): replace it"
+        raise BadImageError(
+            file, f"is not an image of a known format ({status.st_size} bytes): replace it"
         ) from error
     except Image.DecompressionBombError as error:
-        raise UserError(
-            f"image {file} claims more than {MAX_PIXELS // 10**6} million pixels ({error}): it is "
-            "not decoded. Shrink it or cut it into tiles"
+        raise BadImageError(
+            file,
+            f"claims more than {MAX_PIXELS // 10**6} million pixels ({error}): it is not decoded. "
+            "Shrink it or cut it into tiles",
         ) from error
     except DECODE_ERRORS as error:
-        raise UserError(
-            f"image {file} cannot be read, it is truncated or damaged ({error}): replace it"
+        raise BadImageError(
+            file, f"cannot be read, it is truncated or damaged ({error}): replace it"
         ) from error
 
 
@@ -133,22 +175,25 @@ def orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
+def _try_size(file: str) -> tuple[int, int] | BadImageError:
+    """An error is handed back rather than raised: who collects is known to the caller's thread."""
+    try:
+        return _read_size(file)
+    except BadImageError as error:
+        return error
+
+
 def _read_size(file: str) -> tuple[int, int]:
-    status = require_file(Path(file), "image")
-    stamp = (status.st_mtime_ns, status.st_size)
-    if file in _known and _known[file][0] == stamp:
-        return _known[file][1]
     with open_image(file) as (image, stream):
         if image.format == "TIFF":
             image.load()  # Pillow turns it upright itself then, and only then knows its size
         size = image.size
         if orientation(image) >= 5:  # lies on its side
             size = size[::-1]
-        stream.seek(max(0, stamp[1] - _LAST_BYTES))
+        stream.seek(max(0, os.fstat(stream.fileno()).st_size - _LAST_BYTES))
         complete = _END.get(image.format or "", b"\0no such end") in stream.read()
     if not complete:
         _decode(file)
-    _known[file] = (stamp, size)
     return size
 
 

@@ -16,9 +16,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ...errors import UserError
+from ...errors import BadImageError, UserError
 from .class_names import OTHERS, ClassIndex, ClassRule, normalise, shorten
 from .image_files import PathFinder, class_folders, images_below, read_list, require_folder
+from .problems import report
 
 logger = logging.getLogger(__name__)
 
@@ -116,18 +117,21 @@ def read_image_list(
         if file is None:
             lost.append((where, path))
         dicts.append({"file_name": file, "image_id": path})
-    if lost:
-        where, path = lost[0]
-        raise UserError(
-            f"{where}: {root / path} does not exist ({len(lost)} of the {len(dicts)} images of "
-            f"the list are missing). Are its paths meant to start from {root}?"
+    for where, path in lost:
+        report(
+            BadImageError(
+                root / path,
+                f"does not exist ({len(lost)} of the {len(dicts)} images of the list are missing). "
+                f"Are its paths meant to start from {root}?",
+                f"{where}: ",
+            )
         )
     if not dicts:
         raise UserError(f"{list_file} is empty: list one image a line")
     if not labels:
-        return (), dicts
+        return (), [d for d in dicts if d["file_name"] is not None]
     index = _label(dicts, entries, list_file, rule, numbered)
-    dicts = [d for d in dicts if d["label"] is not None]
+    dicts = [d for d in dicts if d["label"] is not None and d["file_name"] is not None]
     _check(dicts, index, str(list_file), require_all, [])
     return index.names, dicts
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from ...errors import UserError
 from .boxes import ImageRecord
 from .image_files import glob_images, is_glob, is_image_name, walk_images, where_to_look
-from .image_headers import read_image_sizes
+from .image_headers import require_image, with_sizes
 from .paths import inside, relative_id, require_file, resolve, show
+from .problems import reported
 from .text_files import read_lines
 
 #: Suffixes of files that list images rather than being one.
@@ -40,12 +41,10 @@ def read_images(places: Sequence[Path], list_root: Path | None = None) -> list[I
         base, images = find_images(place, list_root)
         bases.append(str(base))
         found.update(dict.fromkeys(images))
-    files = list(found)
     base = Path(os.path.commonpath(bases))
-    sizes = read_image_sizes(files)
     return [
         ImageRecord(str(file), relative_id(file, base), size, str(file), None)
-        for file, size in zip(files, sizes)
+        for file, size in with_sizes(found, lambda file: file)
     ]
 
 
@@ -86,8 +85,9 @@ def _read_list(path: Path, root: Path) -> list[Path]:
         image = inside(root, text, where)
         if not is_image_name(image.name):
             raise UserError(f"{where}: {show(text)} is no image by its suffix")
-        require_file(image, f"{where}: image")
-        images.append(image)
+        with reported():
+            require_image(image, f"{where}: ")
+            images.append(image)
     if not images:
         raise UserError(f"{path} is empty: list one image a line")
     return images

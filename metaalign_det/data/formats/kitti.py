@@ -11,8 +11,9 @@ from pathlib import Path
 from ...errors import UserError
 from .boxes import BoxFitter, ImageRecord, LabelledBox
 from .image_files import images_by_stem
-from .image_headers import read_image_sizes
+from .image_headers import with_sizes
 from .paths import show
+from .problems import reported
 from .records import report_boxes
 from .text_files import number, read_lines
 
@@ -41,13 +42,13 @@ def read_kitti(root: Path, *, labels: bool = True) -> list[ImageRecord]:
     images = sorted(images_by_stem(root / "image_2").items())
     if not images:
         raise UserError(f"{root / 'image_2'}: no image in it")
-    sizes = read_image_sizes([image for _, image in images])
     fitter = BoxFitter()
     records = []
-    for (stem, image), size in zip(images, sizes):
+    for (stem, image), size in with_sizes(images, lambda one: one[1]):
         path = root / "label_2" / f"{stem}.txt"
-        boxes = _read_labels(path, size, fitter) if labels else None
-        records.append(ImageRecord(str(image), stem, size, str(path), boxes))
+        with reported():
+            boxes = _read_labels(path, size, fitter) if labels else None
+            records.append(ImageRecord(str(image), stem, size, str(path), boxes))
     report_boxes(str(root), fitter)
     return records
 

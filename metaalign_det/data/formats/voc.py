@@ -15,11 +15,12 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...errors import UserError
+from ...errors import BadImageError, UserError
 from .boxes import BoxFitter, ImageRecord, LabelledBox
 from .image_files import images_by_stem, walk_images, where_to_look
-from .image_headers import read_image_sizes
+from .image_headers import with_sizes
 from .paths import inside, relative_id, show
+from .problems import report, reported
 from .records import report_boxes, report_sizes
 from .text_files import read_lines
 from .voc_xml import continuous_corners, read_annotation
@@ -63,23 +64,23 @@ def read_voc(
         UserError: the tree, the split, an image or an annotation is missing or wrong.
     """
     found = _listed(root, split) if split is not None else _all(root, labels and not negatives)
-    sizes = read_image_sizes([image for _, image, _ in found])
     records = [
         ImageRecord(str(image), image_id, size, str(xml), None)
-        for (image_id, image, xml), size in zip(found, sizes)
+        for (image_id, image, xml), size in with_sizes(found, lambda one: one[1])
     ]
     if not labels:
         return records
     if split is not None:
         _require(root / "Annotations", root, split)
     fitter, mismatched = BoxFitter(), []
-    records = [
-        r._replace(boxes=_read_boxes(r, xml, negatives, fitter, mismatched))
-        for r, (_, _, xml) in zip(records, found)
-    ]
+    annotated = []
+    for record in records:
+        with reported():
+            boxes = _read_boxes(record, Path(record.where), negatives, fitter, mismatched)
+            annotated.append(record._replace(boxes=boxes))
     report_boxes(str(root), fitter)
     report_sizes(str(root / "Annotations"), mismatched)
-    return records
+    return annotated
 
 
 def read_split(root: str | Path, split: str) -> list[str]:
@@ -116,13 +117,16 @@ def _listed(root: Path, split: str) -> list[tuple[str, Path, Path]]:
     folder = root / "JPEGImages"
     found = images_by_stem(folder)
     missing = [i for i in ids if i not in found]
-    if missing:
-        others = f" ({len(missing)} of {len(ids)} are missing)" if len(missing) > 1 else ""
-        raise UserError(
-            f"image {folder / (missing[0] + '.jpg')} does not exist{others}: is the download "
-            "complete, is the list of the split meant for this folder?"
+    others = f" ({len(missing)} of {len(ids)} are missing)" if len(missing) > 1 else ""
+    for image_id in missing:
+        report(
+            BadImageError(
+                folder / f"{image_id}.jpg",
+                f"does not exist{others}: is the download complete, is the list of the split meant "
+                "for this folder?",
+            )
         )
-    return [(i, found[i], root / "Annotations" / f"{i}.xml") for i in ids]
+    return [(i, found[i], root / "Annotations" / f"{i}.xml") for i in ids if i in found]
 
 
 def _all(root: Path, with_xml: bool) -> list[tuple[str, Path, Path]]:

@@ -17,8 +17,9 @@ from typing import Any
 from ...errors import UserError
 from .boxes import BoxFitter, ImageRecord, LabelledBox
 from .image_files import is_image_name, walk_images, where_to_look
-from .image_headers import read_image_sizes
-from .paths import inside, relative_id, require_file, show
+from .image_headers import require_image, with_sizes
+from .paths import inside, relative_id, show
+from .problems import reported
 from .records import report_boxes
 from .text_files import number, read_lines, read_yaml
 
@@ -53,10 +54,9 @@ def read_yolo(
     if not isinstance(content, dict):
         raise UserError(f"{data_yaml}: expected keys such as train and names, not {show(content)}")
     images = _find_images(content, data_yaml, root, split)
-    sizes = read_image_sizes(images)
     records = [
         ImageRecord(str(image), relative_id(image, root), size, str(label), None)
-        for image, size in zip(images, sizes)
+        for image, size in with_sizes(images, lambda image: image)
         for label in (label_file(image, root),)
     ]
     if not labels:
@@ -64,7 +64,7 @@ def read_yolo(
     names = class_names(content, data_yaml)
     fitter = BoxFitter()
     missing = sum(not os.path.exists(r.where) for r in records)
-    if missing == len(records):
+    if records and missing == len(records):
         raise UserError(
             f"{data_yaml}, {split}: none of the {len(records)} images has a label file; the first "
             f"was looked for at {records[0].where}"
@@ -77,9 +77,12 @@ def read_yolo(
             missing,
             len(records),
         )
-    records = [r._replace(boxes=_read_labels(r, names, fitter)) for r in records]
+    annotated = []
+    for record in records:
+        with reported():
+            annotated.append(record._replace(boxes=_read_labels(record, names, fitter)))
     report_boxes(f"{data_yaml}, {split}", fitter)
-    return records, names
+    return annotated, names
 
 
 def class_names(content: dict[str, Any], data_yaml: Path) -> tuple[str, ...]:
@@ -169,12 +172,13 @@ def _images_of(place: str, base: Path, data_yaml: Path, root: Path) -> list[Path
     if os.path.isdir(path):
         return walk_images(path)
     if path.suffix.lower() == ".txt":
-        return [
-            _listed(text, path, base, root, f"{path}, line {n}")
-            for n, text in read_lines(path, f"{where}: list")
-        ]
+        images = []
+        for n, text in read_lines(path, f"{where}: list"):
+            with reported():
+                images.append(_listed(text, path, base, root, f"{path}, line {n}"))
+        return images
     if is_image_name(path.name):
-        require_file(path, f"{where}: image")
+        require_image(path, f"{where}: ")
         return [path]
     raise UserError(f"{where}: {path} does not exist; a folder or a list of images is expected")
 
@@ -185,7 +189,7 @@ def _listed(text: str, list_file: Path, base: Path, root: Path, where: str) -> P
     inside(root, str(path), where)
     if not is_image_name(path.name):
         raise UserError(f"{where}: {show(text)} is no image by its suffix")
-    require_file(path, f"{where}: image")
+    require_image(path, f"{where}: ")
     return path
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode
@@ -12,11 +14,13 @@ from detectron2.data.samplers import InferenceSampler
 from detectron2.utils import comm
 from torch.utils.data import DataLoader
 
-from ...errors import UserError
+from ...errors import BadImageError, UserError
 from ..catalog.classes import run_classes
 from ..catalog.domains import domain_kind, load_labelled, load_unlabelled, source_domains
 from ..views.detection import SourceMapper, TargetMapper
 from ..views.strong import DOMAINS, VIEWS, StrongView
+from .bad_images import BadImages
+from .batch_split import split_batch_sizes
 from .stream import STRONG, ImageLoader, MappedImages, Mapper, Stream
 
 logger = logging.getLogger(__name__)
@@ -34,6 +38,7 @@ class AdaptationLoader:
         start_iter: number of the first batch; read when iteration begins.
         seed: what the streams were built with, for the record.
         views: of source and target, each "weak", "strong" or "both".
+        bad_images: that training goes without; None where such an image is an error.
     """
 
     def __init__(
@@ -43,12 +48,14 @@ class AdaptationLoader:
         start_iter: int,
         seed: int,
         views: tuple[str, str] = ("weak", "weak"),
+        bad_images: BadImages | None = None,
     ) -> None:
         self.sources = tuple(sources)
         self.target = target
         self.start_iter = start_iter
         self.seed = seed
         self.views = views
+        self.bad_images = bad_images
 
     def __iter__(self) -> Iterator[dict[str, list[dict]]]:
         sources = [stream.batches(self.start_iter) for stream in self.sources]
@@ -101,21 +108,16 @@ def build_adaptation_train_loader(
     """
     if seed is None:
         seed = cfg.SEED if cfg.SEED >= 0 else _common_seed()
-    domains = source_domains(cfg)
+    split = split_batch_sizes(cfg)
     kind = domain_kind([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TARGET])
-    per_domain, target_size = batch_sizes(cfg, len(domains))
     views, (source_strong, target_strong) = _views(cfg)
-    common = {
-        "seed": seed,
-        "group_aspect_ratios": cfg.DATALOADER.ASPECT_RATIO_GROUPING and kind == "detection",
-        "num_workers": num_workers(cfg),
-        "pin_memory": cfg.MODEL.DEVICE.startswith("cuda") and torch.cuda.is_available(),
-    }
+    bad_images = BadImages.from_config(cfg)
+    settings = _stream_settings(cfg, kind, seed, bad_images)
     classes = run_classes(cfg)
     sources = []
     mapper = source_mapper or default_mapper(cfg, kind, is_train=True)
-    for number, names in enumerate(domains):
-        dicts = [{**d, "domain": number} for name in names for d in load_labelled(name, classes)]
+    for number, names in enumerate(source_domains(cfg)):
+        dicts = _read(partial(load_labelled, classes=classes), names, number, bad_images)
         labels = None
         if kind == "detection" and cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS:
             dicts = _with_objects(dicts, names)
@@ -127,17 +129,17 @@ def build_adaptation_train_loader(
                 )
             labels = [d["label"] for d in dicts]
         own = {"number": number, "labels": labels, "strengthen": source_strong}
-        sources.append(Stream(dicts, mapper, per_domain, **own, **common))
+        sources.append(Stream(dicts, mapper, split.per_domain, **own, **settings))
     target = None
     if cfg.DATASETS.TARGET:
-        number = len(domains)
-        dicts = [
-            {**d, "domain": number} for name in cfg.DATASETS.TARGET for d in load_unlabelled(name)
-        ]
-        mapper = target_mapper or default_mapper(cfg, kind, is_train=True, labelled=False)
-        own = {"number": number, "strengthen": target_strong}
-        target = Stream(dicts, mapper, target_size, **own, **common)
-    return AdaptationLoader(sources, target, start_iter, seed, views)
+        target = build_target_stream(
+            cfg,
+            seed=seed,
+            mapper=target_mapper,
+            strengthen=target_strong,
+            bad_images=bad_images,
+        )
+    return AdaptationLoader(sources, target, start_iter, seed, views, bad_images)
 
 
 def _views(cfg: CfgNode) -> tuple[tuple[str, str], list[StrongView | None]]:
@@ -154,27 +156,58 @@ def _views(cfg: CfgNode) -> tuple[tuple[str, str], list[StrongView | None]]:
     ]
 
 
-def batch_sizes(cfg: CfgNode, domains: int) -> tuple[int, int]:
-    """Images per step over all processes: of each source domain, of the target.
+def build_target_stream(
+    cfg: CfgNode,
+    *,
+    seed: int,
+    mapper: Mapper | None = None,
+    strengthen: StrongView | None = None,
+    bad_images: BadImages | None = None,
+) -> Stream:
+    """The unlabelled target of a training by itself, drawn as it is there.
+
+    Args:
+        cfg: as in training, with names in ``DATASETS.TARGET``.
+        seed: of the training.
+        mapper: instead of the default for the kind of data.
+        strengthen, bad_images: see :class:`.stream.Stream`.
 
     Raises:
-        UserError: a size that cannot be split over domains and processes.
+        UserError: data that cannot be read, or a batch size that cannot be split.
     """
-    world = comm.get_world_size()
-    source = cfg.SOLVER.IMS_PER_BATCH
-    if source < 1 or source % (domains * world):
-        raise UserError(
-            f"SOLVER.IMS_PER_BATCH = {source} cannot be split over {domains} source domain(s) "
-            f"and {world} process(es): make it a multiple of {domains * world}"
-        )
-    target = cfg.SOLVER.IMS_PER_BATCH_TARGET or source
-    if cfg.DATASETS.TARGET and (target < 1 or target % world):
-        key = "IMS_PER_BATCH_TARGET" if cfg.SOLVER.IMS_PER_BATCH_TARGET else "IMS_PER_BATCH"
-        raise UserError(
-            f"SOLVER.{key} = {target} cannot be split over {world} processes: "
-            f"make it a multiple of {world}"
-        )
-    return source // domains, target
+    kind = domain_kind([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TARGET])
+    split = split_batch_sizes(cfg)
+    number = split.domains
+    dicts = _read(load_unlabelled, cfg.DATASETS.TARGET, number, bad_images)
+    mapper = mapper or default_mapper(cfg, kind, is_train=True, labelled=False)
+    settings = _stream_settings(cfg, kind, seed, bad_images)
+    own = {"number": number, "strengthen": strengthen}
+    return Stream(dicts, mapper, split.target, **own, **settings)
+
+
+def _read(
+    load: Callable[..., list[dict]],
+    names: Sequence[str],
+    domain: int,
+    bad_images: BadImages | None,
+) -> list[dict]:
+    bad: list[BadImageError] | None = None if bad_images is None else []
+    dicts = [{**d, "domain": domain} for name in names for d in load(name, bad=bad)]
+    if bad_images is not None:
+        bad_images.leave_out(bad)
+    return dicts
+
+
+def _stream_settings(
+    cfg: CfgNode, kind: str, seed: int, bad_images: BadImages | None
+) -> dict[str, Any]:
+    return {
+        "bad_images": bad_images,
+        "seed": seed,
+        "group_aspect_ratios": cfg.DATALOADER.ASPECT_RATIO_GROUPING and kind == "detection",
+        "num_workers": num_workers(cfg),
+        "pin_memory": cfg.MODEL.DEVICE.startswith("cuda") and torch.cuda.is_available(),
+    }
 
 
 def num_workers(cfg: CfgNode) -> int:

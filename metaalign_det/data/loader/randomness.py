@@ -10,8 +10,7 @@ import numpy as np
 import torch
 
 # Purposes of random numbers; the second entry of every seed.
-ORDER, AUGMENTATION, CLASS_ORDER = range(3)
-STRONG_VIEW = 4
+ORDER, AUGMENTATION, CLASS_ORDER, REPLACEMENT, STRONG_VIEW = range(5)
 
 
 def generator(seed: int, purpose: int, stream: int, *counters: int) -> np.random.Generator:

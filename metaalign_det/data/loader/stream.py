@@ -10,7 +10,8 @@ from detectron2.data import DatasetFromList
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
 
-from ...errors import UserError
+from ...errors import BadImageError, UserError
+from .bad_images import BadImages, Replaced, replacements
 from .randomness import AUGMENTATION, STRONG_VIEW, generator, preserved, reseed
 from .sampler import Draw, StreamSampler, aspect_groups
 
@@ -37,6 +38,8 @@ class MappedImages(Dataset):
         mapper: dataset dict -> model input.
         seed: (seed, stream number); None leaves the generators as they are.
         strengthen: makes the strong view, under random numbers of its own; None makes none.
+        alike: what makes images exchangeable, of every image: one that cannot be read is replaced
+            by another of its kind. None ends in an error instead.
     """
 
     def __init__(
@@ -45,47 +48,83 @@ class MappedImages(Dataset):
         mapper: Mapper,
         seed: tuple[int, int] | None = None,
         strengthen: Strengthen | None = None,
+        alike: Sequence[object] | None = None,
     ) -> None:
         # Serialised, so that worker processes share the memory.
         self.dicts = DatasetFromList(dicts, copy=False)
         self.mapper = mapper
         self.seed = seed
         self.strengthen = strengthen
+        self.alike = alike
 
     def __len__(self) -> int:
         return len(self.dicts)
 
-    def __getitems__(self, items: Sequence[Draw | int]) -> list[dict | _Failure]:
+    def __getitems__(self, items: Sequence[Draw | int]) -> list[dict | Replaced | _Failure]:
         """A batch at once: saving the generators for every image would cost more than it draws."""
-        mapped = []
         with preserved():
             if self.seed is None:
-                return [self._map(index) for index in items]
-            for index, draw in items:
-                reseed(self.seed[0], AUGMENTATION, self.seed[1], draw)
-                mapped.append(self._strengthened(self._map(index), draw))
-        return mapped
+                return [self._explained(self._map, index) for index in items]
+            return [self._explained(self._map_drawn, index, draw) for index, draw in items]
 
-    def __getitem__(self, item: Draw | int) -> dict | _Failure:
+    def __getitem__(self, item: Draw | int) -> dict | Replaced | _Failure:
         return self.__getitems__([item])[0]
 
-    def _map(self, index: int) -> dict | _Failure:
+    def _explained(self, function: Callable[..., dict | Replaced], *args: int):
         try:
-            return self.mapper(self.dicts[index])
+            return function(*args)
         except UserError as error:
             return _Failure(error)
 
-    def _strengthened(self, mapped: dict | _Failure, draw: int) -> dict | _Failure:
-        if self.strengthen is not None and isinstance(mapped, dict):
+    def _map(self, index: int) -> dict:
+        return self.mapper(self.dicts[index])
+
+    def _strengthened(self, mapped: dict, draw: int) -> dict:
+        if self.strengthen is not None:
             numbers = generator(self.seed[0], STRONG_VIEW, self.seed[1], draw)
             mapped[STRONG] = self.strengthen(mapped["image"], numbers)
         return mapped
 
+    def _map_drawn(self, index: int, draw: int) -> dict | Replaced:
+        bad: list[BadImageError] = []
+        for candidate in self._candidates(index, draw):
+            reseed(self.seed[0], AUGMENTATION, self.seed[1], draw)
+            try:
+                image = self._strengthened(self._map(candidate), draw)
+            except BadImageError as error:
+                bad.append(error)
+            else:
+                return Replaced(image, tuple((e.file, e.reason) for e in bad)) if bad else image
+        if len(bad) == 1:
+            raise bad[0]
+        raise UserError(f"none of {len(bad)} images of one kind can be read; {bad[0]}")
+
+    def _candidates(self, index: int, draw: int) -> Iterator[int]:
+        yield index
+        if self.alike is not None:
+            yield from replacements(index, self.alike, *self.seed, draw)
+
 
 class ImageLoader(DataLoader):
-    """A DataLoader whose batches are plain lists and which leaves global generators alone."""
+    """A DataLoader whose batches are plain lists and which leaves global generators alone.
 
-    def __init__(self, dataset: Dataset, num_workers: int, pin_memory: bool, **sampling) -> None:
+    Args:
+        dataset: of mapped images.
+        num_workers: loading processes.
+        pin_memory: for copies to a CUDA device.
+        bad_images: told which images were replaced.
+        sampling: the other arguments of ``DataLoader``.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        num_workers: int,
+        pin_memory: bool,
+        bad_images: BadImages | None = None,
+        **sampling,
+    ) -> None:
+        self.bad_images = bad_images
         super().__init__(
             dataset,
             num_workers=num_workers,
@@ -98,10 +137,16 @@ class ImageLoader(DataLoader):
 
     def __iter__(self) -> Iterator[list[dict]]:
         for batch in super().__iter__():
-            for item in batch:
-                if isinstance(item, _Failure):
-                    raise UserError(item.message)
-            yield batch
+            yield [self._unwrapped(item) for item in batch]
+
+    def _unwrapped(self, item: dict | Replaced | _Failure) -> dict:
+        if isinstance(item, _Failure):
+            raise UserError(item.message)
+        if isinstance(item, Replaced):
+            if self.bad_images is not None:
+                self.bad_images.replace(item.bad)
+            return item.image
+        return item
 
 
 def _as_list(batch: list) -> list:
@@ -129,6 +174,8 @@ class Stream:
         num_workers: loading processes; 0 loads in this one.
         pin_memory: for copies to a CUDA device.
         strengthen: makes strong views of the images; None makes none.
+        bad_images: an image that cannot be read is replaced by another of its aspect group and
+            class, and noted here; None ends in an error.
         rank, world_size: this process among those of the job; default: as Detectron2 has it.
     """
 
@@ -145,11 +192,16 @@ class Stream:
         num_workers: int = 0,
         pin_memory: bool = False,
         strengthen: Strengthen | None = None,
+        bad_images: BadImages | None = None,
         rank: int | None = None,
         world_size: int | None = None,
     ) -> None:
-        self.images = MappedImages(dicts, mapper, (seed, number), strengthen)
         self.groups = aspect_groups(dicts) if group_aspect_ratios else [0] * len(dicts)
+        alike = None
+        if bad_images is not None:
+            alike = self.groups if labels is None else list(zip(self.groups, labels))
+        self.images = MappedImages(dicts, mapper, (seed, number), strengthen, alike)
+        self.bad_images = bad_images
         self.num_workers = num_workers
         self.pin_memory = pin_memory
         self.sampling = {
@@ -169,5 +221,11 @@ class Stream:
         """
         sampler = StreamSampler(self.groups, start=start, **self.sampling)
         return iter(
-            ImageLoader(self.images, self.num_workers, self.pin_memory, batch_sampler=sampler)
+            ImageLoader(
+                self.images,
+                self.num_workers,
+                self.pin_memory,
+                self.bad_images,
+                batch_sampler=sampler,
+            )
         )

@@ -10,7 +10,7 @@ from detectron2.data import DatasetMapper
 from detectron2.data import transforms as T
 from detectron2.data.detection_utils import SizeMismatchError, check_image_size
 
-from ...errors import UserError
+from ...errors import BadImageError
 from .images import read_image
 
 #: All that a target image may bring along. A list of what passes, not of what is dropped, so that
@@ -45,7 +45,7 @@ class SourceMapper(DatasetMapper):
         try:
             check_image_size(mapped, image)
         except SizeMismatchError as error:
-            raise UserError(f"image {mapped['file_name']} cannot be read: {error}") from error
+            raise BadImageError(mapped["file_name"], f"cannot be read: {error}") from error
         augmented = T.AugInput(image)
         transforms = self.augmentations(augmented)
         image = augmented.image

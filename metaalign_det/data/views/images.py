@@ -64,6 +64,18 @@ def read_image(path: str | Path, format: str = "BGR") -> np.ndarray:
     return pixels[:, :, ::-1] if format == "BGR" else pixels
 
 
+def to_gray(image: Image.Image) -> np.ndarray:
+    """An opened image as :func:`read_image` sees it, gray, as it is stored (not turned upright).
+
+    Args:
+        image: of :func:`..formats.image_headers.open_image`, within its ``with`` block.
+
+    Returns:
+        ndarray: shape (H, W), uint8.
+    """
+    return np.asarray(_opaque(_eight_bits(image)).convert("L"))
+
+
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Gray of more than 8 bits as 8-bit gray; other images as they are."""
     if image.mode != "F" and not image.mode.startswith("I"):

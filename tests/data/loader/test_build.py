@@ -180,7 +180,7 @@ def test_several_sources_share_the_batch(datasets):
 def test_batch_that_cannot_be_split_over_domains(datasets):
     cfg = tiny_cfg(TRAIN=PAIR["TRAIN"], TRAIN_DOMAINS=(0, 1))
     cfg.SOLVER.IMS_PER_BATCH = 3
-    with pytest.raises(UserError, match=r"IMS_PER_BATCH = 3 cannot be split over 2 source domain"):
+    with pytest.raises(UserError, match=r"IMS_PER_BATCH = 3 cannot be split over 2 source domains"):
         build_adaptation_train_loader(cfg)
 
 

@@ -1,0 +1,67 @@
+"""Write a config for your own two folders: labelled images, and images to adapt to.
+
+metaalign-det init photos/ drawings/                      # writes photos2drawings.yaml
+metaalign-det init photos/ drawings/ --output my.yaml --model resnet50
+metaalign-det init coco/instances_train.json scans/
+
+SOURCE is labelled: VOC, COCO, YOLO (boxes), or a folder per class. TARGET is any folder of images;
+if it is labelled too, its labels are used for scores and nothing else. Formats, classes and splits
+are found out; the schedule follows from the number of images, the batch from the GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..errors import UserError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The two folders, and where to write."""
+    add = parser.add_argument
+    add("source", metavar="SOURCE", help="folder of labelled images (or its JSON or data.yaml)")
+    add("target", metavar="TARGET", help="folder of images to adapt to")
+    add("--output", metavar="FILE", help="default: <source>2<target>.yaml, here")
+    add("--model", default="auto", help="resnet101, resnet50 or mini (small, for a CPU); auto")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the file and print what to type next; 0."""
+    import shlex
+    import sys
+
+    from ..config import load_cfg
+    from ..data.catalog.reading import read_once
+    from ..data.doctor.detect import detect
+    from .init_plan import device_memory, plan_data, plan_training
+    from .init_text import MINI_SIDE, config_text
+
+    source, target = detect(args.source), detect(args.target)
+    path = Path(args.output or f"{source.root.name}2{target.root.name}.yaml").expanduser()
+    if path.exists():
+        raise UserError(f"{path} exists already: choose another --output, or remove it")
+    if not path.absolute().parent.is_dir():
+        raise UserError(f"--output {path}: there is no folder {path.absolute().parent}")
+    with read_once():
+        data = plan_data(source, target)
+    training = plan_training(data, args.model, device_memory(load_cfg()), MINI_SIDE)
+    words = ["metaalign-det", "init", args.source, args.target]
+    text = config_text(data, training, f"./output/{path.stem}", shlex.join(words))
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--output {path}: {error.strerror}") from error
+    name = shlex.quote(str(path))
+    out = sys.stdout.write
+    for role, found, images in (
+        ("source", source, data.images[data.train]),
+        ("target", target, data.images[data.target]),
+    ):
+        out(f"{role}: {found.root}: {found.format}, {images} images ({found.why})\n")
+    out(f"{data.kind}, {len(data.classes)} classes: {', '.join(data.classes)}\n")
+    out(f"model {training.model}; {training.reason}\n\nwritten: {path}. Next:\n")
+    out(f"  metaalign-det check-data --config-file {name}\n")
+    out(f"  metaalign-det train --config-file {name}\n")
+    out(f"  metaalign-det predict output/{shlex.quote(path.stem)} {shlex.quote(args.target)}\n")
+    return 0

@@ -1,0 +1,242 @@
+"""What a config for two folders should say: data, model, batch, schedule."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog
+
+from ..config import load_cfg
+from ..data.catalog.classes import INTERSECTION, agree, declared_classes
+from ..data.catalog.domains import load_labelled, load_unlabelled
+from ..data.catalog.register import register_from_config
+from ..data.doctor.detect import ALL, TEST, TRAIN, VAL, FoundData
+from ..data.formats.class_names import OTHERS, normalise
+from ..data.formats.image_files import class_folders
+from ..errors import UserError
+
+#: Legal values of ``--model``, beside "auto".
+MODELS = ("resnet101", "resnet50", "mini")
+
+_EPOCHS = 20  # passes over the larger of the two domains
+_GB = 2**30
+
+
+@dataclass
+class DataPlan:
+    """The data sets of a run.
+
+    Attributes:
+        kind: "detection" or "classification".
+        train, target, test: names; ``test`` may be empty.
+        register: entries of ``DATASETS.REGISTER``.
+        classes: names in the order of the model's outputs.
+        shared: the two have other classes too; those they share are used.
+        images: number of images by name.
+        boxes (ndarray): width and height of every labelled box of the source, and of its image,
+            shape (n, 4), pixels.
+        remarks: what the user should know about a choice, by the key it is about.
+    """
+
+    kind: str
+    train: str = ""
+    target: str = ""
+    test: list[str] = field(default_factory=list)
+    register: list[dict[str, Any]] = field(default_factory=list)
+    classes: tuple[str, ...] = ()
+    shared: bool = False
+    images: dict[str, int] = field(default_factory=dict)
+    boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))
+    remarks: dict[str, str] = field(default_factory=dict)
+
+    def add(self, found: FoundData, split: str) -> str:
+        """Add a split to what is registered; its name, which no other data set has."""
+        name = re.sub(r"\W+", "_", found.root.name.lower()).strip("_") or "data"
+        if split != ALL:
+            name = f"{name}_{re.sub(r'[^a-z0-9]+', '_', split.lower())}"
+        while name in DatasetCatalog or any(e["NAME"] == name for e in self.register):
+            name += "_"
+        self.register.append(found.entry(split, name))
+        return name
+
+    def is_train(self, found: FoundData, split: str) -> bool:
+        """Whether a split is the one that is trained on."""
+        return {**found.entry(split, self.train)} == self.register[0]
+
+
+def plan_data(source: FoundData, target: FoundData) -> DataPlan:
+    """Choose splits and classes; reads the data.
+
+    Training uses the train split of each, or all there is. Scores come from a test or validation
+    split of the target if it has labels; if it has labels and no such split, from all of it; from
+    the source's as well. The classes are those of the source's training images; where the target's
+    labels have others, those that both have.
+
+    Raises:
+        UserError: a source without labels, data that cannot be read, no class in common.
+    """
+    if source.kind == "images":
+        raise UserError(
+            f"{source.root}: {source.why}. The source must be labelled: VOC, COCO, YOLO, or a "
+            "folder per class. Are source and target exchanged?"
+        )
+    plan = DataPlan(source.kind)
+    plan.train = plan.add(source, source.split(*TRAIN, ALL) or next(iter(source.splits)))
+    scored = None
+    if _usable_labels(source, target):
+        split = target.split(*TRAIN, ALL) or next(iter(target.splits))
+        plan.target = plan.add(target, split)
+        plan.remarks["TARGET"] = "its labels are not read in training"
+        test = target.split(*TEST, *VAL)
+        if test in (None, split):
+            scored = plan.target
+            plan.remarks["TEST"] = "the images adapted to: keep some apart to score what is new"
+        else:
+            scored = plan.add(target, test)
+        plan.test.append(scored)
+    else:
+        # Anything below the folder, whatever it is sorted into.
+        place = {ALL: {"ROOT": str(target.root)}}
+        plan.target = plan.add(FoundData(target.root, "images", place, target.why), ALL)
+        if target.kind not in ("images", source.kind):
+            plan.remarks["TARGET"] = f"its labels, for {target.kind}, are of no use here"
+    split = source.split(*TEST, *VAL)
+    if split is not None and not plan.is_train(source, split):
+        plan.test.append(plan.add(source, split))
+    _read(plan, scored)
+    return plan
+
+
+def _read(plan: DataPlan, scored: str | None) -> None:
+    """Count images, look at boxes, find the classes; they are written into ``plan.register``."""
+    probes = {entry["NAME"]: f"{entry['NAME']} as found" for entry in plan.register}
+    cfg = load_cfg()
+    cfg.DATASETS.REGISTER = [{**e, "NAME": probes[e["NAME"]]} for e in plan.register]
+    register_from_config(cfg)
+    labelled = {name: load_labelled(probes[name]) for name in (plan.train, *plan.test)}
+    plan.images = {name: len(dicts) for name, dicts in labelled.items()}
+    plan.images.setdefault(plan.target, len(load_unlabelled(probes[plan.target])))
+    lists = {name: declared_classes(probes[name]) or () for name in (plan.train, scored) if name}
+    try:
+        plan.classes = agree(lists, None) or ()
+    except UserError:
+        plan.classes = agree(lists, INTERSECTION) or ()
+        plan.shared = True
+    plan.boxes = np.array(
+        [
+            (a["bbox"][2] - a["bbox"][0], a["bbox"][3] - a["bbox"][1], d["width"], d["height"])
+            for d in labelled[plan.train]
+            for a in d.get("annotations", ())
+        ]
+    ).reshape(-1, 4)
+    if plan.kind == "detection" and not len(plan.boxes):
+        raise UserError(f"{plan.train}: no image has a box: there is nothing to learn")
+    for entry in plan.register:
+        if entry["FORMAT"] == "images":
+            continue
+        entry["CLASSES"] = list(plan.classes)
+        if plan.shared or entry["NAME"] != plan.train:
+            entry["IGNORE"] = [OTHERS]
+        if entry["FORMAT"] == "folder" and entry["NAME"] != plan.train:
+            entry["REQUIRE_ALL"] = False
+
+
+def _usable_labels(source: FoundData, target: FoundData) -> bool:
+    """Whether the target has labels of the source's kind, which scores can be taken on."""
+    if target.kind != source.kind:
+        return False
+    if target.kind == "detection":
+        return not any(entry.get("LABELLED") is False for entry in target.splits.values())
+    # Folders need not be classes: scans are sorted by box, photographs by day.
+    first, second = (
+        {
+            normalise(name)
+            for entry in found.splits.values()
+            for name in class_folders(Path(entry["ROOT"]))
+        }
+        for found in (source, target)
+    )
+    return bool(first & second)
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """Model and schedule.
+
+    Attributes:
+        model: of :data:`MODELS`.
+        batch: source images per step, and as many target images.
+        base_lr: learning rate for that batch.
+        max_iter: steps.
+        reason: how they came about, a sentence.
+        anchors: sides in pixels of the resized image, for the small detector.
+    """
+
+    model: str
+    batch: int
+    base_lr: float
+    max_iter: int
+    reason: str
+    anchors: tuple[int, ...] = ()
+
+
+def plan_training(data: DataPlan, model: str, memory: int | None, short_side: int) -> TrainingPlan:
+    """Choose a model for the device, a batch for its memory, a schedule for the data.
+
+    Args:
+        data: what there is.
+        model: of :data:`MODELS`, or "auto".
+        memory: of the GPU in bytes; None = there is none.
+        short_side: pixels that the small detector's images are resized to.
+
+    Raises:
+        UserError: an unknown model.
+    """
+    if model not in (*MODELS, "auto"):
+        raise UserError(f"--model must be auto or one of {', '.join(MODELS)}, not {model!r}")
+    if model == "auto" and memory is None:
+        model = "mini"
+    elif model == "auto":
+        model = "resnet101" if data.kind == "detection" else "resnet50"
+    gigabytes = 0 if memory is None else memory / _GB
+    if data.kind == "detection":
+        small, most = model == "mini", 70000
+        # One image of each domain at 600 px and their lookahead take about 10 GB (ResNet-101).
+        batch = 4 if small else max(1, min(4, int(gigabytes // 10)))
+        base_lr = 0.01 if small else 0.001 * batch
+    else:
+        small, most = model == "mini", 10000
+        batch = 16 if small or gigabytes < 16 else 24
+        base_lr = 0.01 if small else round(0.001 * batch / 24, 6)
+    larger = max(data.images[data.train], data.images[data.target])
+    least = 500 if small else 2000
+    steps = int(np.clip(_EPOCHS * larger / batch, least, 5000 if small else most))
+    steps = -(-steps // 100) * 100
+    reason = (
+        f"{steps} steps x {batch} images = {steps * batch / data.images[data.train]:.1f} passes "
+        f"over the source, {steps * batch / data.images[data.target]:.1f} over the target"
+    )
+    anchors = _anchors(data, short_side) if small and data.kind == "detection" else ()
+    return TrainingPlan(model, batch, base_lr, steps, reason, anchors)
+
+
+def _anchors(data: DataPlan, short_side: int) -> tuple[int, ...]:
+    """Three sides among which the source's boxes lie, in pixels of the resized image."""
+    width, height, image_width, image_height = data.boxes.T
+    scale = short_side / np.minimum(image_width, image_height)
+    sides = np.quantile(np.sqrt(width * height) * scale, (0.15, 0.5, 0.85))
+    return tuple(sorted({max(8, round(float(side))) for side in sides}))
+
+
+def device_memory(cfg: CfgNode) -> int | None:
+    """Bytes of the GPU that training would use; None without one."""
+    import torch
+
+    if not cfg.MODEL.DEVICE.startswith("cuda") or not torch.cuda.is_available():
+        return None
+    return torch.cuda.get_device_properties(0).total_memory

@@ -1,0 +1,1 @@
+"""The checks, a module per subject. A new module or function is found by itself."""

@@ -1,0 +1,48 @@
+"""Image files that cannot be decoded, or show nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..findings import Finding, Severity, check
+from ..inspection import Inspection
+
+
+@check(pixels=True)
+def unreadable(inspection: Inspection) -> Iterator[Finding]:
+    """Files that fail when all of them is decoded."""
+    for subject in inspection.subjects:
+        bad = tuple(
+            f"{d['file_name']}: {facts.error}"
+            for d in subject.dicts
+            if (facts := inspection.facts.get(d["file_name"])) is not None and facts.error
+        )
+        if bad:
+            yield Finding(
+                Severity.ERROR,
+                subject.name,
+                f"{len(bad)} image(s) cannot be decoded",
+                "Replace or remove them, or train with DATALOADER.ON_BAD_IMAGE skip",
+                len(bad),
+                bad,
+            )
+
+
+@check(pixels=True)
+def blank(inspection: Inspection) -> Iterator[Finding]:
+    """Pictures of one color."""
+    for subject in inspection.subjects:
+        flat = tuple(
+            d["file_name"]
+            for d in subject.dicts
+            if (facts := inspection.facts.get(d["file_name"])) is not None and facts.flat
+        )
+        if flat:
+            yield Finding(
+                Severity.WARNING,
+                subject.name,
+                f"{len(flat)} image(s) show nothing: nearly all of their pixels are equal",
+                "Remove them, unless that is what the camera sees",
+                len(flat),
+                flat,
+            )

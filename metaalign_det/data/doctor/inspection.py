@@ -1,0 +1,87 @@
+"""What checks look at: data sets in their roles, the config, the content of image files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from detectron2.config import CfgNode
+
+from ...errors import UserError
+from .findings import Finding, Severity, registered_checks
+from .image_facts import ImageFacts
+
+_ORDER = list(Severity)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A data set in one of its roles.
+
+    Attributes:
+        role: "source 0", ..., "target", "test", or "data" for one that no config gives a role.
+        name: of the data set.
+        kind: "detection" or "classification".
+        dicts: as read; those of a target have no labels.
+        classes: names, None where none are declared.
+        problems: what the reader left out, if it was told to go on.
+    """
+
+    role: str
+    name: str
+    kind: str
+    dicts: Sequence[dict]
+    classes: tuple[str, ...] | None
+    problems: tuple[UserError, ...] = ()
+
+    @property
+    def part(self) -> str:
+        """The role without a number: source, target, test or data."""
+        return self.role.partition(" ")[0]
+
+    @property
+    def labelled(self) -> bool:
+        return bool(self.dicts) and ("annotations" in self.dicts[0] or "label" in self.dicts[0])
+
+    @cached_property
+    def objects(self) -> int | None:
+        """Number of boxes; None where they are not read or do not exist."""
+        if not self.dicts or "annotations" not in self.dicts[0]:
+            return None
+        return sum(len(d["annotations"]) for d in self.dicts)
+
+    def __str__(self) -> str:
+        return f"{self.role} {self.name!r}"
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """Everything that the checks are given.
+
+    Attributes:
+        subjects: the data sets.
+        cfg: sizes of images, number of classes; names in ``DATASETS`` if ``configured``.
+        configured: the subjects are those of ``cfg.DATASETS``, in their roles; else they are data
+            sets or folders by themselves.
+        facts: by file name; empty for the cheap part.
+    """
+
+    subjects: Sequence[Subject]
+    cfg: CfgNode
+    configured: bool = True
+    facts: Mapping[str, ImageFacts] = field(default_factory=dict)
+
+    def of(self, part: str) -> list[Subject]:
+        """The subjects of one role: source, target, test or data."""
+        return [s for s in self.subjects if s.part == part]
+
+    def findings(self) -> list[Finding]:
+        """What all checks find, the worst first; those that need pixels only if there are facts."""
+        found: dict[Finding, None] = {}  # a data set in two roles is reported once
+        for check in registered_checks():
+            if check.pixels and not self.facts:
+                continue
+            for finding in check.function(self):
+                found[replace(finding, check=check.name)] = None
+        return sorted(found, key=lambda finding: _ORDER.index(finding.severity))

@@ -1,0 +1,160 @@
+"""metaalign-det init: a config for two folders that trains as it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from metaalign_det.cli.__main__ import main
+from metaalign_det.cli.init_plan import DataPlan, plan_training
+from metaalign_det.config import load_cfg
+from metaalign_det.data import check_data, register_all
+from metaalign_det.engine.trainer import AdaptationTrainer
+from metaalign_det.errors import UserError
+from tests.data.make_tiny_formats import coco_json, make_tiny_coco, make_tiny_yolo, save_image
+from tests.data.make_tiny_voc import make_tiny_voc
+
+
+@pytest.fixture(autouse=True)
+def _here(catalog, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def drawings(tmp_path):
+    """Nested, with spaces, in mixed case, and no label."""
+    for n in range(3):
+        save_image(tmp_path / "drawings" / "first sheet" / f"{n}.PNG", (90, 70))
+    return "drawings"
+
+
+def init(source, target, *options):
+    """The config that is written, registered and checked."""
+    assert main(["init", str(source), str(target), "--output", "my.yaml", *options]) == 0
+    cfg = load_cfg("my.yaml")
+    register_all(cfg)
+    cfg.MODEL.DEVICE = "cpu"
+    return cfg, check_data(cfg)
+
+
+def test_coco_and_a_folder_of_drawings_train_as_they_are(tmp_path, drawings, capsys):
+    make_tiny_coco(tmp_path / "photos", coco_json(5))
+    cfg, domains = init("photos", drawings)
+    assert [(d.role, d.name, d.images) for d in domains] == [
+        ("source 0", "photos", 5), ("target", "drawings", 3)
+    ]  # fmt: skip
+    assert domains[0].classes == ("cat", "dog") and cfg.MODEL.ROI_HEADS.NUM_CLASSES == 2
+    assert not cfg.DATASETS.TEST and cfg.TEST.EVAL_PERIOD == 0
+    assert cfg.METAALIGN.ENABLED and cfg.MODEL.DA.LOCAL.ENABLED
+    printed = capsys.readouterr().out
+    assert "coco, 5 images" in printed and "cat, dog" in printed
+    for command in ("check-data --config-file my.yaml", "train --config-file my.yaml"):
+        assert f"metaalign-det {command}" in printed
+    cfg.merge_from_list(["SOLVER.MAX_ITER", 1, "DATALOADER.NUM_WORKERS", 0])
+    cfg.merge_from_list(["INPUT.MIN_SIZE_TRAIN", (64,), "OUTPUT_DIR", str(tmp_path / "out")])
+    trainer = AdaptationTrainer(cfg)
+    trainer.train()
+    assert (tmp_path / "out" / "model_final.pth").is_file()
+
+
+def test_yolo_scores_on_its_validation_images(tmp_path, drawings):
+    make_tiny_yolo(tmp_path / "signs")
+    cfg, domains = init("signs/data.yaml", drawings)
+    assert [d.name for d in domains] == ["signs_train", "drawings", "signs_val"]
+    assert cfg.TEST.EVAL_PERIOD > 0
+
+
+def test_a_labelled_target_is_scored_on_the_classes_that_both_have(tmp_path):
+    make_tiny_voc(tmp_path, images=8, trees=("VOC2007", "watercolor"))
+    cfg, domains = init("VOC2007", "watercolor")
+    assert [d.role for d in domains] == ["source 0", "target", "test", "test"]
+    # Twenty classes and six; the folder is called as a data set of ours is.
+    assert set(domains[0].classes) == {"bicycle", "bird", "car", "cat", "dog", "person"}
+    assert len({d.classes for d in domains}) == 1
+    assert domains[1].name == "watercolor_train_" and domains[1].objects is None
+    assert cfg.MODEL.ROI_HEADS.NUM_CLASSES == 6
+
+
+def test_folders_per_class_train_a_classifier(tmp_path, drawings):
+    for domain, classes in (("art", ("cat", "dog", "yak")), ("photo", ("Dog", "cat"))):
+        for label in classes:
+            for n in range(3):
+                save_image(tmp_path / domain / label / f"{n}.png")
+    cfg, domains = init("art", "photo")
+    assert cfg.MODEL.META_ARCHITECTURE == "DomainAdaptiveClassifier"
+    assert cfg.MODEL.CLASSIFIER.NUM_CLASSES == 2
+    assert [(d.role, d.images) for d in domains] == [("source 0", 6), ("target", 6), ("test", 6)]
+    AdaptationTrainer.build_model(cfg)
+    (tmp_path / "my.yaml").unlink()
+    cfg, domains = init("art", drawings, "--model", "resnet50")
+    assert cfg.MODEL.CLASSIFIER.NUM_CLASSES == 3 and cfg.MODEL.RESNETS.DEPTH == 50
+    assert [d.name for d in domains][1] == "drawings"
+
+
+def test_folders_of_a_target_that_are_no_classes_are_just_folders(tmp_path):
+    for label in ("cat", "dog"):
+        save_image(tmp_path / "art" / label / "1.png")
+        save_image(tmp_path / "scans" / f"box {label}" / "1.png")
+    cfg, domains = init("art", "scans")
+    assert not cfg.DATASETS.TEST and [d.images for d in domains] == [2, 2]
+
+
+def test_classes_of_a_target_that_is_only_sorted_are_of_no_use_to_a_detector(tmp_path):
+    make_tiny_coco(tmp_path / "photos", coco_json(3))
+    for label in ("cat", "dog"):
+        save_image(tmp_path / "sorted" / label / "1.png")
+    _, domains = init("photos", "sorted")
+    assert [(d.name, d.images) for d in domains] == [("photos", 3), ("sorted", 2)]
+    assert "its labels, for classification, are of no use here" in Path("my.yaml").read_text()
+
+
+def test_every_choice_is_explained_and_nothing_is_overwritten(tmp_path, drawings, capsys):
+    make_tiny_coco(tmp_path / "photos")
+    init("photos", drawings)
+    lines = (tmp_path / "my.yaml").read_text().splitlines()
+    comments = [line for line in lines if "#" in line]
+    assert len(comments) > 20 and max(map(len, comments)) <= 100
+    assert main(["init", "photos", drawings, "--output", "my.yaml"]) == 2
+    assert "my.yaml exists already" in capsys.readouterr().err
+    assert (tmp_path / "my.yaml").read_text().splitlines() == lines
+    assert main(["init", "photos", drawings]) == 0
+    assert load_cfg("photos2drawings.yaml").OUTPUT_DIR == "./output/photos2drawings"
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("drawings", "photos"), "The source must be labelled"),
+        (("gone", "drawings"), "gone does not exist"),
+        (("photos", "drawings", "--model", "vit"), "--model must be auto or one of"),
+        (("photos", "drawings", "--output", "no/my.yaml"), "there is no folder"),
+    ],
+)
+def test_mistakes_are_one_sentence(tmp_path, drawings, capsys, arguments, message):
+    make_tiny_coco(tmp_path / "photos")
+    assert main(["init", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and message in error
+
+
+def data_of(source, target, kind="detection"):
+    plan = DataPlan(kind, "s", "t", images={"s": source, "t": target})
+    plan.boxes = np.array([[w, w, 640, 480] for w in (20, 40, 80, 160)], float)
+    return plan
+
+
+def test_the_schedule_grows_with_the_data_and_the_batch_with_the_memory():
+    small = plan_training(data_of(300, 500), "auto", None, 256)
+    assert (small.model, small.batch, small.max_iter) == ("mini", 4, 2500)
+    assert small.anchors == tuple(sorted(small.anchors)) and 8 <= small.anchors[0] < 40
+    gpu = plan_training(data_of(300, 500), "auto", 12 * 2**30, 256)
+    assert (gpu.model, gpu.batch, gpu.base_lr, gpu.max_iter) == ("resnet101", 1, 0.001, 10000)
+    large = plan_training(data_of(300, 500), "auto", 80 * 2**30, 256)
+    assert (large.batch, large.base_lr, large.max_iter) == (4, 0.004, 2500)
+    assert plan_training(data_of(10**6, 500), "resnet50", None, 256).max_iter == 70000
+    classes = plan_training(data_of(2000, 500, "classification"), "auto", 24 * 2**30, 256)
+    assert (classes.model, classes.batch, classes.base_lr) == ("resnet50", 24, 0.001)
+    with pytest.raises(UserError, match="--model"):
+        plan_training(data_of(1, 1), "vgg", None, 256)

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from detectron2.data import MetadataCatalog
+
+from metaalign_det.data.doctor.findings import Severity
+from metaalign_det.data.doctor.inspection import Subject
+from metaalign_det.errors import BadImageError, UserError
+from tests.data.doctor.inspections import image, inspect, labelled
+
+BOX = (10, 10, 60, 50)
+
+
+def test_what_the_reader_left_out_is_all_listed():
+    problems = (BadImageError("a.jpg", "does not exist"), UserError("b.xml is not valid XML"))
+    subject = Subject("test", "t", "detection", [image("c.jpg", [BOX])], None, problems)
+    images, others = inspect(subject, only="reading")
+    assert images.examples == ("image a.jpg does not exist",) and "ON_BAD_IMAGE" in images.remedy
+    assert others.examples == ("b.xml is not valid XML",)
+    assert {images.severity, others.severity} == {Severity.ERROR}
+
+
+def test_nothing_to_learn():
+    empty = labelled(image("a.jpg"))
+    (finding,) = inspect(empty, only="no_object")
+    assert finding.message == "DATASETS.TRAIN: no object in any of source_0"
+    assert not inspect(empty, labelled(image("b.jpg", [BOX]), role="source 1"), only="no_object")
+
+
+def test_background_images_are_fine_until_they_are_most():
+    def finding(empty, full):
+        dicts = [image(f"{n}.jpg", [BOX] * (n >= empty)) for n in range(empty + full)]
+        return inspect(labelled(*dicts), only="images_without_objects")
+
+    assert not finding(0, 3)
+    assert finding(1, 3)[0].severity == Severity.NOTE
+    assert finding(4, 3)[0].severity == Severity.WARNING and finding(4, 3)[0].count == 4
+
+
+def test_few_images_and_more_than_there_should_be(catalog):
+    MetadataCatalog.get("counted").set(expected=11)
+    images = [image(f"{n}.jpg", [BOX]) for n in range(12)]
+    found = inspect(labelled(*images, name="counted"), only="number_of_images")
+    assert [f.message for f in found] == ["12 images where its publishers count 11"]
+    found = inspect(labelled(*images[:9], name="counted"), only="number_of_images")
+    assert [f.message for f in found] == ["only 9 image(s)"]
+    MetadataCatalog.pop("counted")
