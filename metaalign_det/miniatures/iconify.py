@@ -107,8 +107,8 @@ def read_icon_sets(package: Path, prefixes: Collection[str]) -> tuple[str, dict[
     missing = sorted(files - read.keys())
     if missing:
         raise UserError(
-            f"{package} has no {missing[0]} ({len(missing)} such files): it is not {PACKAGE} "
-            f"{VERSION}. {_how_to_get(package.parent)}"
+            f"{package} has no {missing[0]} ({len(missing)} such files): it is incomplete, or not "
+            f"{PACKAGE} {VERSION}. Fetch it again: {_how_to_get(package.parent)}"
         )
     sets = {}
     for prefix in prefixes:

@@ -169,6 +169,7 @@ def _detection(name: str, target: str, title: str, source_test: str) -> Benchmar
 
 _OFFICE31 = {"A": "amazon", "W": "webcam", "D": "dslr"}
 _ICONS = {"Em": "emoji", "Co": "color", "Li": "line", "Gl": "glyph"}
+_DIGITS = {"Mn": "mnist", "Op": "optdigits", "Mf": "mfeat"}
 _OFFICE_HOME = {"Ar": "art", "Cl": "clipart", "Pr": "product", "Rw": "real_world"}
 
 #: By the name that ``--benchmark`` takes.
@@ -210,6 +211,18 @@ BENCHMARKS: dict[str, Benchmark] = {
             },
             validation="target val",
         ),
+        _one_task(
+            "mnistm",
+            "MNIST→MNIST over photographs",
+            "mnist→mnistm",
+            {
+                "source test": "digits_mnist_test",
+                "target val": "digits_mnistm_val",
+                "target test": "digits_mnistm_test",
+            },
+            validation="target val",
+        ),
+        _adaptations("digits", "Digits of three collections", "digits", _DIGITS),
         _adaptations("icons", "Icons", "icons", _ICONS),
         _one_task(
             "mini",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...miniatures import icons
+from ...miniatures import icons, real_digits
+from ...miniatures.digits import CLASSES as DIGITS
 from .classification import register_image_folder, register_image_list
 
 
@@ -22,6 +23,22 @@ def register_builtin_miniatures() -> None:
                 icons.CLASSES,
                 domain=name,
             )
+    for name in real_digits.COLLECTIONS:
+        for split in real_digits.SPLITS:
+            register_image_folder(
+                f"digits_{name}_{split}", _Digits(name, split), DIGITS, domain=f"digits_{name}"
+            )
+
+
+@dataclass(frozen=True)
+class _Digits:
+    """Draws real digits on first use, and says where a split of them is."""
+
+    name: str
+    split: str
+
+    def __call__(self) -> Path:
+        return real_digits.find_real_digits(self.name) / self.split
 
 
 @dataclass(frozen=True)
