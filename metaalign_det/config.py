@@ -199,6 +199,10 @@ def _add_backbones(cfg: CN) -> None:
     # build_mini_resnet_backbone: channels w >= 1 of stem and res2; res3 has 2w, res4 4w.
     cfg.MODEL.MINI_RESNET = CN()
     cfg.MODEL.MINI_RESNET.WIDTH = 32
+    # build_efficientnet_lite_backbone: outputs, of stem, stage1 ... stage7, head; its norm.
+    cfg.MODEL.EFFICIENTNET_LITE = CN()
+    cfg.MODEL.EFFICIENTNET_LITE.OUT_FEATURES = ["head"]
+    cfg.MODEL.EFFICIENTNET_LITE.NORM = "BN"
     # VGG16BoxHead: dropout probability after fc6 and fc7, in [0, 1).
     cfg.MODEL.VGG16 = CN()
     cfg.MODEL.VGG16.DROPOUT = 0.5

@@ -2,6 +2,9 @@
 
 metaalign-det make-data                      # Mini VOC->Watercolor, into $DETECTRON2_DATASETS
 metaalign-det make-data classification       # Mini Digits
+metaalign-det make-data digits               # real digits of three collections
+metaalign-det make-data openmoji             # the hard target: OpenMoji, full strength
+metaalign-det make-data icons                # from @iconify/json, which npm pack fetches
 metaalign-det make-data --sheet mini.png     # a contact sheet with boxes only
 metaalign-det make-data --glyphs glyphs.png  # every sprite, held-out ones on grey
 
@@ -30,9 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "what",
         nargs="?",
-        choices=["detection", "classification"],
+        choices=["detection", "openmoji", "classification", "digits", "icons"],
         default="detection",
-        help="Mini VOC->Watercolor (default), or Mini Digits, which takes --root alone",
+        help="Mini VOC->Watercolor (default), its hard target, Mini Digits, real digits, or "
+        "Icons; the last three take --root alone, Icons --package as well",
     )
     add("--root", metavar="FOLDER", help="of all data sets")
     add("--seed", type=int, default=0, help="default: 0")
@@ -47,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=NUMBER",
         help="images of a data set, e.g. mini_photo_train=100",
     )
+    add("--package", metavar="FILE", help="icons: archive of npm pack, where it is not in --root")
     workers = min(2, os.cpu_count() or 1)
     add("--workers", type=int, default=workers, help=f"processes that draw (default: {workers})")
     add("--sheet", metavar="FILE", help="draw a contact sheet instead (.png, .jpg)")
@@ -56,14 +61,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..miniatures.build import ensure_mini_voc2watercolor
+    from ..miniatures.build import ensure_mini_openmoji, ensure_mini_voc2watercolor
     from ..miniatures.digits import ensure_mini_digits
+    from ..miniatures.icons import ensure_icons
+    from ..miniatures.real_digits import COLLECTIONS, ensure_real_digits
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if args.sheet or args.glyphs:
         _draw_sheets(args)
     elif args.what == "classification":
         print(ensure_mini_digits(args.root))
+    elif args.what == "digits":
+        for name in COLLECTIONS:
+            print(ensure_real_digits(name, args.root))
+    elif args.what == "icons":
+        print(ensure_icons(args.root, package=args.package))
+    elif args.what == "openmoji":
+        print(ensure_mini_openmoji(args.root, seed=args.seed, workers=args.workers))
     else:
         folder = ensure_mini_voc2watercolor(
             args.root,

@@ -11,8 +11,11 @@ from ..errors import UserError
 from ..modeling.backbone.random_start import temper_random_weights
 from ..modeling.packaged_weights import register_packaged_weights
 from ..modeling.weight_files import SUFFIXES
-from ..modeling.weights import is_torchvision_checkpoint, load_pretrained
+from ..modeling.weights import is_foreign_checkpoint, load_pretrained
 from .durable_checkpointer import DurableCheckpointer
+from .package_files import register_package_files
+
+register_package_files()
 
 
 def check_weights(path: str) -> str:
@@ -56,8 +59,9 @@ def load_weights(checkpointer: DurableCheckpointer, path: str) -> None:
     """Load weights, and nothing else of a checkpoint, into the checkpointer's model.
 
     Files of Detectron2 and of this package go through Detectron2's checkpointer, torchvision's
-    through :func:`~metaalign_det.modeling.weights.load_pretrained`. Weights of another shape are
-    passed over, as fine-tuning on other classes needs; that nothing at all fits is an error.
+    and EfficientNet's through :func:`~metaalign_det.modeling.weights.load_pretrained`. Weights of
+    another shape are passed over, as fine-tuning on other classes needs; that nothing at all fits
+    is an error.
 
     Args:
         checkpointer: of the model.
@@ -71,7 +75,7 @@ def load_weights(checkpointer: DurableCheckpointer, path: str) -> None:
     if not local:
         temper_random_weights(checkpointer.model)
         return
-    if is_torchvision_checkpoint(local):
+    if is_foreign_checkpoint(local):
         load_pretrained(checkpointer.model, local)
         return
     checkpointer.resume_or_load(path, resume=False)

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 from PIL import Image
@@ -107,7 +108,7 @@ def draw_image(
     pool = _pools(seed)[number][label]
     ink = _deform(_digits()[0][rng.choice(pool)], rng, style)
     if split.startswith("target"):
-        ground = _photo_crop(rng, style)
+        ground = photo_crop(rng, style)
         image = np.abs(ground - ink[:, :, None])
     else:
         image = np.repeat(ink[:, :, None], 3, axis=2)
@@ -208,7 +209,7 @@ def _deform(digit: np.ndarray, rng: np.random.Generator, style: DigitStyle) -> n
     return _smoothstep((values - edge) / 0.4 + 0.5)
 
 
-def _photo_crop(rng: np.random.Generator, style: DigitStyle) -> np.ndarray:
+def photo_crop(rng: np.random.Generator, style: DigitStyle) -> np.ndarray:
     """A random square of a photograph in [0, 1], shape (32, 32, 3), recentred and maybe flipped."""
     photos = _photos()
     photo = photos[rng.integers(len(photos))]
@@ -232,16 +233,21 @@ def _smoothstep(x: np.ndarray) -> np.ndarray:
 
 @cache
 def _digits() -> tuple[np.ndarray, np.ndarray]:
-    data = _scikit_learn().load_digits()
+    data = load_scikit_learn().load_digits()
     return data.images, data.target
 
 
 @cache
 def _photos() -> list[Image.Image]:
-    return [Image.fromarray(photo) for photo in _scikit_learn().load_sample_images().images]
+    return [Image.fromarray(photo) for photo in load_scikit_learn().load_sample_images().images]
 
 
-def _scikit_learn():
+def load_scikit_learn() -> ModuleType:
+    """Scikit-learn's data sets.
+
+    Raises:
+        UserError: it is not installed.
+    """
     # Imported here: scikit-learn is in the extra "mini".
     try:
         from sklearn import datasets

@@ -1,4 +1,4 @@
-"""ImageNet weights of torchvision's ResNets and VGG16 for Detectron2's ResNets and our VGG16.
+"""ImageNet weights from elsewhere: torchvision's ResNets and VGG16, and EfficientNet-Lite0.
 
 Detectron2's own ``.pkl`` files need nothing of this: its checkpointer loads them. They expect BGR
 images with the ImageNet mean and standard deviation 1; torchvision's expect RGB images scaled by
@@ -22,6 +22,7 @@ from detectron2.modeling.backbone.resnet import BottleneckBlock
 from torch import Tensor, nn
 
 from ..errors import UserError
+from .backbone.efficientnet_lite import convert_efficientnet_lite, is_efficientnet_lite
 from .backbone.vgg import convert_torchvision_vgg16, is_torchvision_vgg16
 from .weight_files import read_weight_file, weights_in
 
@@ -50,13 +51,14 @@ def is_torchvision_resnet(state_dict: Mapping[str, object]) -> bool:
     return {"conv1.weight", "layer1.0.conv1.weight"} <= set(state_dict)
 
 
-def is_torchvision_checkpoint(path: str | Path) -> bool:
-    """Whether a ``.pth``, ``.pt`` or ``.safetensors`` holds a torchvision ResNet or VGG16."""
+def is_foreign_checkpoint(path: str | Path) -> bool:
+    """Whether a ``.pth``, ``.pt`` or ``.safetensors`` is for :func:`load_pretrained` to convert."""
     path = Path(path)
     if path.suffix not in (".pth", ".pt", ".safetensors") or not path.is_file():
         return False
     state_dict = _read(path)
-    return is_torchvision_resnet(state_dict) or is_torchvision_vgg16(state_dict)
+    known = (is_torchvision_resnet, is_torchvision_vgg16, is_efficientnet_lite)
+    return any(is_known(state_dict) for is_known in known)
 
 
 def convert_torchvision_resnet(
@@ -89,11 +91,11 @@ def convert_torchvision_resnet(
 
 
 def load_pretrained(model: nn.Module, path: str | Path) -> LoadReport:
-    """Load a torchvision checkpoint into ``model.backbone`` and log what happened.
+    """Load a checkpoint from elsewhere into ``model.backbone`` and log what happened.
 
     Args:
-        model: its ``backbone`` is a Detectron2 ResNet, or our VGG16 (whose fully connected layers
-            go into the box head).
+        model: its ``backbone`` is a Detectron2 ResNet, our VGG16 (whose fully connected layers
+            go into the box head) or our EfficientNet-Lite.
         path: a ``.pth`` file, a plain state dict or one under "state_dict" or "model".
 
     Raises:
@@ -106,8 +108,13 @@ def load_pretrained(model: nn.Module, path: str | Path) -> LoadReport:
         converted, depth = convert_torchvision_vgg16(state_dict), "MODEL.BACKBONE.NAME"
     elif is_torchvision_resnet(state_dict):
         converted, depth = convert_torchvision_resnet(state_dict), "MODEL.RESNETS.DEPTH"
+    elif is_efficientnet_lite(state_dict):
+        converted, depth = convert_efficientnet_lite(state_dict), "MODEL.BACKBONE.NAME"
     else:
-        raise UserError(f"{path} does not hold the weights of a torchvision ResNet or VGG16")
+        raise UserError(
+            f"{path} does not hold the weights of a torchvision ResNet or VGG16, nor of an "
+            "EfficientNet-Lite0"
+        )
     _check_model(model, path)
 
     own = model.state_dict()
@@ -129,7 +136,7 @@ def load_pretrained(model: nn.Module, path: str | Path) -> LoadReport:
     model.load_state_dict(fitting, strict=False)
     report = LoadReport(
         loaded=tuple(fitting),
-        skipped=tuple(k for k in state_dict if k.startswith(("fc.", "classifier.6.")))
+        skipped=tuple(k for k in state_dict if k.startswith(("fc.", "classifier.6.", "_fc.")))
         + tuple(k for k in converted if k not in own),
         missing=missing,
     )

@@ -118,6 +118,26 @@ def _transfers(
     return Benchmark(name, title, tuple(tasks), columns, average=True)
 
 
+def _adaptations(name: str, title: str, prefix: str, domains: Mapping[str, str]) -> Benchmark:
+    """Every ordered pair of domains that have splits: adapted on ``train``, scored on ``test``.
+
+    The target's ``val`` is evaluated beside it: settings are chosen by its mean.
+    """
+    tasks, columns = [], []
+    for s, source in domains.items():
+        for t, target in domains.items():
+            if s == t:
+                continue
+            label = f"{s}→{t}"
+            train, tests = (
+                (f"{prefix}_{source}_train",),
+                (f"{prefix}_{target}_test", f"{prefix}_{target}_val"),
+            )
+            tasks.append(Task(label, train, (f"{prefix}_{target}_train",), tests))
+            columns.append(Column(label, label, tests[0]))
+    return Benchmark(name, title, tuple(tasks), tuple(columns), average=True)
+
+
 def _leave_one_out(name: str, title: str, domains: Mapping[str, str]) -> Benchmark:
     """Each domain in turn is the test, the others, in the order of ``domains``, are trained on.
 
@@ -148,6 +168,8 @@ def _detection(name: str, target: str, title: str, source_test: str) -> Benchmar
 
 
 _OFFICE31 = {"A": "amazon", "W": "webcam", "D": "dslr"}
+_ICONS = {"Em": "emoji", "Co": "color", "Li": "line", "Gl": "glyph"}
+_DIGITS = {"Mn": "mnist", "Op": "optdigits", "Mf": "mfeat"}
 _OFFICE_HOME = {"Ar": "art", "Cl": "clipart", "Pr": "product", "Rw": "real_world"}
 
 #: By the name that ``--benchmark`` takes.
@@ -189,6 +211,19 @@ BENCHMARKS: dict[str, Benchmark] = {
             },
             validation="target val",
         ),
+        _one_task(
+            "mnistm",
+            "MNIST→MNIST over photographs",
+            "mnist→mnistm",
+            {
+                "source test": "digits_mnist_test",
+                "target val": "digits_mnistm_val",
+                "target test": "digits_mnistm_test",
+            },
+            validation="target val",
+        ),
+        _adaptations("digits", "Digits of three collections", "digits", _DIGITS),
+        _adaptations("icons", "Icons", "icons", _ICONS),
         _one_task(
             "mini",
             "Mini VOC→Watercolor",

@@ -11,7 +11,7 @@ from metaalign_det.config import load_cfg
 from metaalign_det.errors import UserError
 from metaalign_det.modeling.weights import (
     convert_torchvision_resnet,
-    is_torchvision_checkpoint,
+    is_foreign_checkpoint,
     load_pretrained,
 )
 from tests.modeling.test_da_classifier import config, images
@@ -79,13 +79,13 @@ def test_every_name_is_converted():
 def test_torchvision_files_are_told_from_detectron2_checkpoints(tmp_path):
     path = tmp_path / "resnet.pth"
     saved(18, path)
-    assert is_torchvision_checkpoint(path)
+    assert is_foreign_checkpoint(path)
     torch.save({"state_dict": torch.load(path)}, path)
-    assert is_torchvision_checkpoint(path)
+    assert is_foreign_checkpoint(path)
     torch.save({"model": resnet_model(18).state_dict(), "iteration": 3}, path)
-    assert not is_torchvision_checkpoint(path)
-    assert not is_torchvision_checkpoint(tmp_path / "absent.pth")
-    assert not is_torchvision_checkpoint(tmp_path / "R-50.pkl")
+    assert not is_foreign_checkpoint(path)
+    assert not is_foreign_checkpoint(tmp_path / "absent.pth")
+    assert not is_foreign_checkpoint(tmp_path / "R-50.pkl")
 
 
 def test_what_was_loaded_is_logged(tmp_path, caplog):
@@ -131,7 +131,7 @@ def test_torchvision_vgg16_weights_go_into_backbone_and_box_head(tmp_path):
     cfg = load_cfg(CONFIGS / "voc2watercolor_swda_vgg16.yaml")
     cfg.MODEL.DEVICE = "cpu"
     model = build_model(cfg)
-    assert is_torchvision_checkpoint(path)
+    assert is_foreign_checkpoint(path)
     report = load_pretrained(model, path)
     own = model.state_dict()
     fc7 = next(v for k, v in own.items() if k.endswith("fc7.weight"))

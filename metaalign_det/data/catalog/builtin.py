@@ -15,6 +15,7 @@ from ...roots import datasets_root
 from ..formats.voc import VOC_CLASSES, WATERCOLOR_CLASSES
 from .builtin_classification import register_builtin_classification
 from .builtin_driving import register_builtin_driving
+from .builtin_miniatures import register_builtin_miniatures
 from .detection import register_voc_domain
 
 #: name -> (root, split, classes, images), the images as counted by the publishers.
@@ -53,6 +54,7 @@ def register_builtin() -> None:
         register_voc_domain(name, root, split, MINI_CLASSES, prepare=prepare)
     register_builtin_driving()
     register_builtin_classification()
+    register_builtin_miniatures()
 
 
 @dataclass(frozen=True)
