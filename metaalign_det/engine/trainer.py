@@ -17,6 +17,7 @@ from detectron2.utils import comm
 from ..adaptation.adaptive_bn import adapted_batchnorm
 from ..adaptation.contract import require_adaptable
 from ..adaptation.registry import build_gradient_source
+from ..alignment.registry import ALIGNMENT_METHODS
 from ..coordination import DoubleBackwardError, NonFiniteLossError, UnreachedParameterError
 from ..data.catalog.domains import source_domains
 from ..data.loader.build import build_adaptation_train_loader, build_test_loader
@@ -210,7 +211,9 @@ def check_length(cfg: CfgNode) -> None:
 
 
 def check_batches(cfg: CfgNode) -> None:
-    """Batches must divide over domains, processes and micro-batches, and leave enough for MMD."""
+    """Batches must divide over domains, processes and micro-batches, and leave enough to align."""
+    method = cfg.MODEL.ALIGN.METHOD
+    least = ALIGNMENT_METHODS[method].min_examples if method in ALIGNMENT_METHODS else 1
     domains = len(source_domains(cfg))
     shares = comm.get_world_size() * cfg.SOLVER.ACCUMULATION_STEPS
     split = (
@@ -234,10 +237,10 @@ def check_batches(cfg: CfgNode) -> None:
             )
         together = parts > 1 and cfg.MODEL.ALIGN.BETWEEN == "target"
         each = size // shares if together else size // (shares * parts)
-        if cfg.MODEL.ALIGN.METHOD == "mmd" and each < 2:
+        if each < least:
             raise UserError(
-                f"MODEL.ALIGN.METHOD 'mmd' compares distributions and needs at least 2 images of "
-                f"each domain at a time, but {key} = {size} over {domains} source domain(s), "
+                f"MODEL.ALIGN.METHOD {method!r} needs at least {least} images of each domain at a "
+                f"time, but {key} = {size} over {domains} source domain(s), "
                 f"{split} leaves {each}"
             )
 
