@@ -115,6 +115,7 @@ setup(
             "pytest-timeout>=2.3",
             "hypothesis>=6.100",
             "ruff",
+            "import-linter>=2.16; python_version >= '3.11'",
             "nbclient>=0.10",
             "ipykernel>=6",
         ],

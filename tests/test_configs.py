@@ -1,4 +1,4 @@
-"""Every YAML file loads and builds its model, its optimiser and its lookahead."""
+"""Every YAML file loads and builds its model, its optimizer and what computes its gradients."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from detectron2.modeling import build_model
 
 import metaalign_det.modeling  # noqa: F401  (registers)
 from metaalign_det.adaptation.contract import AdaptableModel
+from metaalign_det.adaptation.registry import build_gradient_source
 from metaalign_det.adaptation.stage_groups import build_stage_groups
 from metaalign_det.config import load_cfg
 from metaalign_det.engine.optimizers import build_optimizer
@@ -30,6 +31,8 @@ def test_it_builds(path):
     trained = {id(p) for g in optimizer.param_groups for p in g["params"]}
     assert trained == {id(p) for p in model.parameters() if p.requires_grad}
     build_lr_scheduler(cfg, optimizer)
+    source = build_gradient_source(cfg, model)
+    assert (source.learning.teacher is not None) == cfg.TEACHER.ENABLED
     if cfg.METAALIGN.ENABLED:
         in_scope = set(build_stage_groups(cfg, model).scope)
         backbone = {

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from pathlib import Path
 
 import pytest
+import yaml
 
+import metaalign_det
 from metaalign_det.adaptation.registry import GRADIENT_SOURCES
 from metaalign_det.config import load_cfg
 from metaalign_det.config_files import dotted_keys
@@ -70,3 +73,17 @@ def test_the_method_page_has_every_coordinator_and_every_direction():
     text = text_of(ROOT / "docs" / "method.md")
     for name in [*GRADIENT_SOURCES, *DIRECTIONS]:
         assert f"\n| `{name}` |" in text, name
+
+
+def test_the_version_is_the_same_everywhere():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == metaalign_det.__version__
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    versions = re.findall(r"^## \[(.+?)\]", changes, flags=re.MULTILINE)
+    assert versions[0] == "Unreleased" and versions[1] == metaalign_det.__version__
+
+
+def test_the_workflow_runs_what_has_to_hold():
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))
+    assert ".ci/run" in [step.get("run") for step in workflow["jobs"]["ci"]["steps"]]
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)

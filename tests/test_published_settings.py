@@ -71,6 +71,31 @@ def check_lookahead(node, meta_lr: float) -> None:
     assert node.ALPHA == "lr" and meta_lr == node.META_LR
 
 
+def test_adaptive_teacher():
+    """Li et al., CVPR 2022."""
+    cfg = load_cfg(CONFIGS / "voc2watercolor_adaptive_teacher.yaml")
+    assert (cfg.TEACHER.METHOD, cfg.TEACHER.THRESHOLD, cfg.TEACHER.WEIGHT) == ("hard", 0.8, 0.5)
+    assert not cfg.TEACHER.BOX_LOSSES and cfg.EMA.DECAY == 0.9996
+    assert cfg.MODEL.DA.GLOBAL.LAMBDA == 0.1 and not cfg.MODEL.DA.LOCAL.ENABLED
+    # A copy of the student until the burn-in ends.
+    assert cfg.ADAPTATION.BURN_IN == cfg.EMA.START_ITER > 0
+
+
+def test_aldi():
+    """Kay et al., TMLR 2025: ALDI++."""
+    cfg = load_cfg(CONFIGS / "voc2watercolor_aldi.yaml")
+    assert (cfg.TEACHER.METHOD, cfg.TEACHER.THRESHOLD) == ("soft", 0.8)
+    assert cfg.INPUT.VIEWS.SOURCE == "strong" and cfg.INPUT.VIEWS.TARGET == "both"
+    strong = cfg.INPUT.STRONG
+    assert (strong.BRIGHTNESS, strong.CONTRAST, strong.SATURATION) == (0.4, 0.4, 0.4)
+    assert (strong.COLOR_PROB, strong.GREY_PROB, strong.BLUR_PROB) == (0.8, 0.2, 0.5)
+    assert (strong.MASK_RATIO, strong.MASK_BLOCK) == (0.5, 32)
+    assert strong.ERASE_DOMAINS == ("source",) and strong.MASK_DOMAINS == ("target",)
+    assert not any(cfg.MODEL.DA[k].ENABLED for k in ("LOCAL", "GLOBAL", "INSTANCE"))
+    # The average is kept through the burn-in.
+    assert cfg.ADAPTATION.BURN_IN > cfg.EMA.START_ITER == 0
+
+
 @pytest.mark.parametrize(
     ("name", "difference"),
     [
@@ -80,6 +105,8 @@ def check_lookahead(node, meta_lr: float) -> None:
         ("voc2watercolor_swda_vgg16.yaml", "conv3_2"),
         ("sim10k2cityscapes_source.yaml", "never scaled"),
         ("voc2clipart_source.yaml", "the same ones"),
+        ("voc2watercolor_adaptive_teacher.yaml", "larger batches"),
+        ("voc2watercolor_aldi.yaml", "restart the student"),
         ("office_home/Base.yaml", "joint batch"),
         ("office_home/Base.yaml", "target test labels"),
         ("office_home/gvb_meta.yaml", "once more"),

@@ -6,6 +6,7 @@ Shape shorthand: N examples of all domains together, C features, K classes, D do
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -40,6 +41,15 @@ class AlignmentMethod(nn.Module):
     discriminators: tuple[str, ...] = ()
     #: Images of each domain that a batch must hold at least.
     min_images: int = 1
+
+    @classmethod
+    def options(cls, node: Any) -> dict[str, Any]:
+        """Keyword arguments of the class that a config gives.
+
+        Args:
+            node: has the keys of ``MODEL.ALIGN`` as attributes.
+        """
+        return {}
 
     def predict(self, features: Tensor, logits: Tensor) -> Tensor:
         """The model's class logits; a method that has a part in predicting overrides this.
@@ -110,6 +120,14 @@ class AdversarialMethod(AlignmentMethod):
         self.entropy = entropy
         self.entropy_offset = entropy_offset
         self.stop_gradient = stop_gradient
+
+    @classmethod
+    def options(cls, node: Any) -> dict[str, Any]:
+        return {
+            "hidden": (node.HIDDEN, node.HIDDEN),
+            "dropout": node.DROPOUT,
+            "stop_gradient": node.STOP_GRADIENT,
+        }
 
     def discriminator_input(self, features: Tensor, logits: Tensor) -> Tensor:
         """x (Tensor): shape (N, X), from features (N, C) and class logits (N, K)."""

@@ -7,6 +7,7 @@ C features, K classes, D domains, d randomised dimensions.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -113,6 +114,15 @@ class CDAN(AdversarialMethod):
         self.randomized_map = (
             RandomizedMap(in_features, num_classes, randomized_dim) if randomized else None
         )
+
+    @classmethod
+    def options(cls, node: Any) -> dict[str, Any]:
+        return {
+            **super().options(node),
+            "entropy": node.ENTROPY,
+            "randomized_above": node.RANDOMIZED_ABOVE,
+            "randomized_dim": node.RANDOMIZED_DIM,
+        }
 
     def discriminator_input(self, features: Tensor, logits: Tensor) -> Tensor:
         g = F.softmax(logits.detach() if self.stop_gradient else logits, dim=1)

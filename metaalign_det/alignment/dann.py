@@ -6,6 +6,7 @@ Shape shorthand: N examples, C features, K classes, D domains.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -49,6 +50,10 @@ class DANN(AdversarialMethod):
             entropy=entropy,
             stop_gradient=stop_gradient,
         )
+
+    @classmethod
+    def options(cls, node: Any) -> dict[str, Any]:
+        return {**super().options(node), "entropy": node.ENTROPY}
 
     def discriminator_input(self, features: Tensor, logits: Tensor) -> Tensor:
         return features

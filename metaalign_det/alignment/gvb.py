@@ -7,6 +7,7 @@ shorthand: N examples, C features, K classes, D domains, H width of the discrimi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -108,6 +109,14 @@ class GVB(DANNPE):
         self.bridge = _bridge(in_features, num_classes)
         self.bridge_generator = bridge_generator
         self.bridge_discriminator = bridge_discriminator
+
+    @classmethod
+    def options(cls, node: Any) -> dict[str, Any]:
+        return {
+            **super().options(node),
+            "bridge_generator": node.BRIDGE_GENERATOR,
+            "bridge_discriminator": node.BRIDGE_DISCRIMINATOR,
+        }
 
     def predict(self, features: Tensor, logits: Tensor) -> Tensor:
         return logits - self.bridge(features)

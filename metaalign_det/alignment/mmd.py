@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -135,6 +136,14 @@ class MMD(AlignmentMethod):
         self.bandwidth = float(bandwidth)
         self.factors = tuple(factors)
         self.estimate = mmd_quadratic if estimator == "quadratic" else mmd_linear
+
+    @classmethod
+    def options(cls, node: Any) -> dict[str, Any]:
+        return {
+            "estimator": node.ESTIMATOR,
+            "bandwidth": node.BANDWIDTH,
+            "factors": node.BANDWIDTH_FACTORS,
+        }
 
     def forward(
         self,

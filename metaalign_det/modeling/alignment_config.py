@@ -71,36 +71,7 @@ def alignment_from_config(cfg, in_features: int, num_sources: int) -> AlignmentM
             "MODEL.ALIGN.BETWEEN 'sources' needs at least two source domains: number them in "
             "DATASETS.TRAIN_DOMAINS, for example (0, 1, 2) for three data sets in DATASETS.TRAIN"
         )
-    options = _options(align)[align.METHOD]
+    options = ALIGNMENT_METHODS[align.METHOD].options(align)
     return build_alignment_method(
         align.METHOD, in_features, cfg.MODEL.CLASSIFIER.NUM_CLASSES, num_domains, **options
     )
-
-
-def _options(align) -> dict[str, dict]:
-    """Method -> keyword arguments of its class."""
-    adversarial = {
-        "hidden": (align.HIDDEN, align.HIDDEN),
-        "dropout": align.DROPOUT,
-        "stop_gradient": align.STOP_GRADIENT,
-    }
-    return {
-        "dann": {**adversarial, "entropy": align.ENTROPY},
-        "dannpe": adversarial,
-        "cdan": {
-            **adversarial,
-            "entropy": align.ENTROPY,
-            "randomized_above": align.RANDOMIZED_ABOVE,
-            "randomized_dim": align.RANDOMIZED_DIM,
-        },
-        "gvb": {
-            **adversarial,
-            "bridge_generator": align.BRIDGE_GENERATOR,
-            "bridge_discriminator": align.BRIDGE_DISCRIMINATOR,
-        },
-        "mmd": {
-            "estimator": align.ESTIMATOR,
-            "bandwidth": align.BANDWIDTH,
-            "factors": align.BANDWIDTH_FACTORS,
-        },
-    }
