@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from .curves import Panel, plot_curves, read_metrics
+from .curves import Panel, plot_curves
 from .detections import draw_detections
+from .metrics import read_metrics
 from .table import format_table, mean_and_sd, write_results
 
 __all__ = [

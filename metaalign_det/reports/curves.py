@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
+from .metrics import Series, read_metrics
 
 logger = logging.getLogger(__name__)
 
@@ -52,41 +52,6 @@ DEFAULT_PANELS: tuple[Panel, ...] = (
     Panel("inner step |αβg| / |θ|", ("lookahead/step_ratio/*",), smooth=5),
     Panel("learning rate", ("lr",)),
 )
-
-Series = tuple[np.ndarray, np.ndarray]
-
-
-def read_metrics(path: str | Path) -> dict[str, Series]:
-    """Scalars of one run by name, each as iterations (n,) and values (n,).
-
-    A resumed run has written some iterations twice: the last one counts. A line that breaks off,
-    as an interrupted run leaves it, is skipped with a warning; values that are not numbers are
-    left out.
-
-    Raises:
-        UserError: if the file is missing or holds no record.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path} does not exist: pass the metrics.json of a run's OUTPUT_DIR")
-    table: dict[str, dict[int, float]] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            record = json.loads(line)
-            iteration = int(record.pop("iteration"))
-        except (ValueError, KeyError, AttributeError, TypeError):
-            if line.strip():
-                logger.warning("%s, line %d is no record of metrics: skipped", path, number)
-            continue
-        for key, value in record.items():
-            if isinstance(value, int | float):
-                table.setdefault(key, {})[iteration] = float(value)
-    if not table:
-        raise UserError(f"{path} holds no metrics: the run ended before its first record")
-    return {
-        key: (np.array(sorted(values)), np.array([values[i] for i in sorted(values)]))
-        for key, values in table.items()
-    }
 
 
 def plot_curves(

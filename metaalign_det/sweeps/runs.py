@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ..files import write_json
+from ..reports.metrics import read_records
+from ..roots import datasets_root
 from .suites import Task
 
 logger = logging.getLogger(__name__)
@@ -77,7 +79,9 @@ def has_checkpoint(folder: Path) -> bool:
 
 def last_iteration(folder: Path) -> int:
     """Iterations done according to the end of ``metrics.json``; 0 before its first record."""
-    return max((r["iteration"] for r in _records(folder / "metrics.json", _TAIL_BYTES)), default=0)
+    return max(
+        (r["iteration"] for r in read_records(folder / "metrics.json", _TAIL_BYTES)), default=0
+    )
 
 
 def read_scores(run: Run) -> dict[str, dict[str, float]] | None:
@@ -124,7 +128,7 @@ def collect_scores(run: Run) -> bool:
     if read_scores(run) is not None:
         return True
     scores: dict[str, dict[str, float]] = {}
-    for record in _records(run.folder / "metrics.json"):
+    for record in read_records(run.folder / "metrics.json"):
         if record["iteration"] >= run.max_iter:
             scores = _by_dataset(record, run.tests) or scores
     if not scores or (run.keeps_weights and not run.weights.is_file()):
@@ -140,7 +144,7 @@ def collect_scores(run: Run) -> bool:
             "config": str(run.config),
             "overrides": list(run.overrides),
             "pretraining": None if run.pretrain is None else str(run.pretrain.folder),
-            "datasets_root": os.environ.get("DETECTRON2_DATASETS", "datasets"),
+            "datasets_root": str(datasets_root()),
             "iterations": run.max_iter,
             "scores": scores,
         },
@@ -161,23 +165,3 @@ def _by_dataset(record: dict[str, Any], tests: Sequence[str]) -> dict[str, dict[
         if scores:
             found[name] = scores
     return found
-
-
-def _records(path: Path, tail: int = 0) -> list[dict[str, Any]]:
-    """Records of a ``metrics.json``, or of its last ``tail`` bytes."""
-    if not path.is_file():
-        return []
-    with path.open("rb") as file:
-        if tail:
-            file.seek(max(0, path.stat().st_size - tail))
-        text = file.read().decode("utf-8", errors="replace")
-    records = []
-    for line in text.splitlines():
-        try:
-            # A killed run may leave half a record, and its successor writes on behind it.
-            record = json.loads(line[max(0, line.rfind("{")) :])
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(record, dict) and type(record.get("iteration")) is int:
-            records.append(record)
-    return records
