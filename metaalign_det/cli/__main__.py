@@ -35,6 +35,7 @@ COMMANDS: dict[str, str] = {
     "train": "metaalign_det.cli.train",
     "sweep": "metaalign_det.cli.sweep",
     "demo": "metaalign_det.cli.demo",
+    "report": "metaalign_det.cli.report",
     "make-data": "metaalign_det.cli.make_data",
     "explain": "metaalign_det.cli.explain",
     "benchmark": "metaalign_det.cli.benchmark",

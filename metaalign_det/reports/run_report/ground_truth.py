@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...errors import UserError
 from ...evaluation.average_precision import Detected, Truth
 from .run_files import RunFiles
 
@@ -62,22 +61,21 @@ def read_ground_truth(dataset: str, run: RunFiles) -> LabelledImages:
         UserError: it is not on this machine, or nobody has registered it.
     """
     # Imported here: Detectron2 takes seconds, and a report without ground truth needs none of it.
-    from detectron2.data import DatasetCatalog, MetadataCatalog
-
     from ...config import load_cfg
     from ...data import register_all
-    from ...data.catalog.reading import read_data_set
-    from ...evaluation.voc import index_map, truths_by_image
+    from ...data.catalog.classes import classes_of
+    from ...data.catalog.domains import load_labelled
+    from ...evaluation.detection import index_map, truths_by_image
 
     cfg = load_cfg()
     cfg.DATASETS.REGISTER = list(run.config.get("DATASETS.REGISTER", []))
     register_all(cfg)
-    if dataset not in DatasetCatalog:
-        raise UserError(f"there is no data set {dataset!r} here")
-    dicts = read_data_set(dataset, labels=True)
-    names = list(MetadataCatalog.get(dataset).get("thing_classes", []))
+    dicts = load_labelled(dataset)
+    known = list(classes_of(dataset) or ())
+    # The classes that were scored, in their order, which need not be all of the data set's.
+    names = list(run.inference("voc", dataset).get("objects", {})) or known
     files = {d.get("image_id", d.get("file_name")): d["file_name"] for d in dicts}
     if any("annotations" in d for d in dicts):
-        truths = truths_by_image(dataset, dicts, index_map(names, names))
+        truths = truths_by_image(dataset, dicts, index_map(known, names))
         return LabelledImages(dataset, names, files, truths)
     return LabelledImages(dataset, names, files, {})
