@@ -51,7 +51,10 @@ class Diagnosis:
     _resamples: dict[tuple[str, int], NDArray] = field(default_factory=dict)
 
     def resampled(self, metric: str, resamples: int) -> NDArray:
-        """Scores on resampled images, in [0, 1], shape (resamples,); always the same resamples."""
+        """Scores in [0, 1], shape (1 + resamples,): on all images, then on resamples of them.
+
+        The resamples are always the same, so that two runs can be compared on them.
+        """
         key = metric, resamples
         if key not in self._resamples:
             self._resamples[key] = self._resample(metric, resamples)
@@ -60,8 +63,8 @@ class Diagnosis:
     def _resample(self, metric: str, resamples: int) -> NDArray:
         if self.matches is None:
             right = np.array([label == told for label, told, _ in self.answers.values()], float)
-            return image_weights(len(right), resamples) @ right / len(right)
-        weights = image_weights(self.matches.images, resamples)
+            return _with_all(image_weights(len(right), resamples)) @ right / len(right)
+        weights = _with_all(image_weights(self.matches.images, resamples))
         average = _AVERAGES.get(metric, ap_11_point)
         return resampled_mean_ap(self.matches, len(self.class_names), weights, average)
 
@@ -160,7 +163,9 @@ def interval_over_images(
     """How far the difference of two groups could move with other test images of the same kind.
 
     A paired bootstrap over images: both are scored on the same resamples, seed by seed, and the
-    differences averaged. It says nothing about what another training would give.
+    differences averaged. It says nothing about what another training would give. A score is
+    biased on resamples, where every third image is missing: the differences are moved to have the
+    mean that was observed.
 
     Args:
         diagnoses: of the test set.
@@ -175,8 +180,14 @@ def interval_over_images(
     seeds = [seed for seed in ours if seed in theirs]
     if not seeds:
         return UNKNOWN
-    total = np.zeros(resamples)
+    total = np.zeros(1 + resamples)
     for seed in seeds:
         a, b = ours[seed], theirs[seed]
         total += b.resampled(metric, resamples) - a.resampled(metric, resamples)
-    return percentile_interval(100.0 * total / len(seeds))
+    observed, *drawn = 100.0 * total / len(seeds)
+    return percentile_interval(np.array(drawn) - np.mean(drawn) + observed)
+
+
+def _with_all(weights: NDArray) -> NDArray:
+    """Each image once, before the resamples. Shape (resamples, N) -> (1 + resamples, N)."""
+    return np.vstack([np.ones_like(weights[:1]), weights])

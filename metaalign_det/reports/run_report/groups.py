@@ -102,7 +102,13 @@ def _labels(members: Sequence[Sequence[RunFiles]]) -> list[str]:
         short = [p for p in own if p not in common]
         label = run.label or _sweep_label(run) or "/".join(short) or own[-1]
         labels.append(label)
-    for label in [x for x in labels if labels.count(x) > 1]:
+    for label in {x for x in labels if labels.count(x) > 1}:
+        same = [i for i, x in enumerate(labels) if x == label]
+        shared = set.intersection(*(set(parts[i]) for i in same))
+        for i in same:
+            if apart := [p for p in parts[i] if p not in shared]:
+                labels[i] = f"{label} ({'/'.join(apart)})"
+    for label in {x for x in labels if labels.count(x) > 1}:
         numbers = (i for i in range(1, len(labels) + 1))
         labels = [f"{x} ({next(numbers)})" if x == label else x for x in labels]
     return labels

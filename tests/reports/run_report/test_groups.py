@@ -53,12 +53,12 @@ def test_a_seed_that_is_there_twice_stays_two_runs(tmp_path):
     assert len(group.runs) == 2
 
 
-def test_the_same_label_twice_is_numbered(tmp_path):
-    for name, rate in (("a", 0.1), ("b", 0.2)):
+def test_settings_of_the_same_label_are_told_apart_by_their_folders(tmp_path):
+    for name, rate in (("a", 0.1), ("a/below", 0.2)):
         solver = {"SOLVER": {"MAX_ITER": 100, "BASE_LR": rate}}
         write_detector(tmp_path / name, 0, 40.0, adapts=True, config=solver)
-    groups = groups_of(tmp_path / "a", tmp_path / "b", labels=["x", "x"])
-    assert [g.label for g in groups] == ["x (1)", "x (2)"]
+    groups = groups_of(tmp_path / "a", tmp_path / "a" / "below", labels=["x", "x"])
+    assert [g.label for g in groups] == ["x", "x (below)"]
 
 
 def test_the_baseline_goes_first(runs):
