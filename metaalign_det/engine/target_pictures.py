@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.engine import HookBase
 from detectron2.engine.hooks import PeriodicWriter
-from detectron2.utils.visualizer import ColorMode, Visualizer
 
 from ..data.catalog.classes import run_classes
 from ..data.catalog.domains import domain_kind, load_unlabelled
@@ -99,6 +97,9 @@ def draw_output(image: np.ndarray, output: dict, class_names: list[str]) -> np.n
     Returns:
         ndarray: shape (h, w, 3), RGB, uint8, its longer side 480 pixels.
     """
+    import cv2  # imported here, as matplotlib below: a training without pictures needs neither
+    from detectron2.utils.visualizer import ColorMode, Visualizer
+
     scale = _LONGER_SIDE / max(image.shape[:2])
     names = {"thing_classes": class_names}
     if "instances" in output:
