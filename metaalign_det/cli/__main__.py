@@ -38,6 +38,7 @@ COMMANDS: dict[str, str] = {
     "check-data": "metaalign_det.cli.check_data",
     "sweep": "metaalign_det.cli.sweep",
     "demo": "metaalign_det.cli.demo",
+    "report": "metaalign_det.cli.report",
     "make-data": "metaalign_det.cli.make_data",
     "explain": "metaalign_det.cli.explain",
     "pack-weights": "metaalign_det.cli.pack_weights",

@@ -39,6 +39,8 @@ from .optimizers import build_optimizer
 from .scaler import LossScaler
 from .schedules import build_lr_scheduler, configured_rates
 from .selection import with_selection
+from .target_pictures import with_target_pictures
+from .writers import build_extra_writers, check_logging
 
 logger = logging.getLogger(__name__)
 
@@ -140,11 +142,12 @@ class AdaptationTrainer(DefaultTrainer):
         return results
 
     def build_hooks(self) -> list:
+        check_logging(self.cfg)
         evaluation = hooks.EvalHook(self.cfg.TEST.EVAL_PERIOD, self.evaluate)
         detectron2s = [
             evaluation if isinstance(h, hooks.EvalHook) else h for h in super().build_hooks()
         ]
-        return [
+        ours = [
             SaveOnLoaderFailure(self.checkpointer),
             CoordinationHook(self._trainer.gradient_source),
             *with_selection(detectron2s, self.cfg, self.checkpointer),
@@ -152,6 +155,10 @@ class AdaptationTrainer(DefaultTrainer):
             SummariseBadImages(),
             SaveOnInterrupt(self.checkpointer),
         ]
+        return with_target_pictures(ours, self.cfg)
+
+    def build_writers(self) -> list:
+        return [*build_extra_writers(self.cfg), *super().build_writers()]
 
     @staticmethod
     def auto_scale_workers(cfg: CfgNode, num_workers: int) -> CfgNode:

@@ -131,8 +131,9 @@ def ap_11_point(curve: Curve) -> float:
     if not curve.positives:
         return float("nan")
     points = np.arange(0.0, 1.1, 0.1)  # 0.30000000000000004 and all, as in the devkit's Python
-    best = [curve.precision[curve.recall >= t].max(initial=0.0) for t in points]
-    return float(np.sum(best) / 11.0)
+    # Recall only grows, so that everything from a point on is a tail.
+    best = np.append(np.maximum.accumulate(curve.precision[::-1])[::-1], 0.0)
+    return float(np.sum(best[np.searchsorted(curve.recall, points)]) / 11.0)
 
 
 def ap_area(curve: Curve) -> float:

@@ -42,7 +42,8 @@ class ClassificationEvaluator(DatasetEvaluator):
         """
         Args:
             dataset_name: a registered data set.
-            output_dir: where ``confusion_<dataset>.json`` and ``.png`` go; default nowhere.
+            output_dir: where ``confusion_<dataset>.json`` and ``.png``, and what is predicted for
+                each image, ``predictions_<dataset>.json``, go; default nowhere.
             class_names: in the order of the labels; default the data set's ``thing_classes``.
 
         Raises:
@@ -61,7 +62,8 @@ class ClassificationEvaluator(DatasetEvaluator):
         self.reset()
 
     def reset(self) -> None:
-        self._pairs: dict[object, tuple[int, int]] = {}  # image -> (label, predicted)
+        # image -> (label, predicted, confidence)
+        self._answers: dict[object, tuple[int, int, float]] = {}
         self._repeated = 0
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
@@ -69,7 +71,7 @@ class ClassificationEvaluator(DatasetEvaluator):
 
         Args:
             inputs: dicts with ``label`` (int) and ``image_id`` or ``file_name``.
-            outputs: dicts with ``scores`` (Tensor): shape (K,), logits or probabilities.
+            outputs: dicts with ``scores`` (Tensor): shape (K,), probabilities.
         """
         for given, output in zip(inputs, outputs, strict=True):
             image = given.get("image_id", given.get("file_name"))
@@ -86,13 +88,14 @@ class ClassificationEvaluator(DatasetEvaluator):
                     f"{tuple(scores.shape)} do not fit the {len(self.class_names)} classes of "
                     f"data set {self.dataset_name!r}; is MODEL.CLASSIFIER.NUM_CLASSES right?"
                 )
-            self._add(image, (label, int(scores.argmax())))
+            predicted = int(scores.argmax())
+            self._add(image, (label, predicted, float(scores[predicted])))
 
-    def _add(self, image: object, pair: tuple[int, int]) -> None:
-        if image in self._pairs:
+    def _add(self, image: object, answer: tuple[int, int, float]) -> None:
+        if image in self._answers:
             self._repeated += 1
         else:
-            self._pairs[image] = pair
+            self._answers[image] = answer
 
     def evaluate(self) -> dict:
         """Gather the predictions of all processes and score them.
@@ -103,14 +106,14 @@ class ClassificationEvaluator(DatasetEvaluator):
             is NaN and left out of the mean.
         """
         comm.synchronize()
-        gathered = comm.gather((self._pairs, self._repeated), dst=0)
+        gathered = comm.gather((self._answers, self._repeated), dst=0)
         if not comm.is_main_process():
             return {}
         self.reset()
-        for pairs, repeated in gathered:
+        for answers, repeated in gathered:
             self._repeated += repeated
-            for image, pair in pairs.items():
-                self._add(image, pair)
+            for image, answer in answers.items():
+                self._add(image, answer)
         if self._repeated:
             logger.warning(
                 "%s: %d images were predicted more than once; the first time counts",
@@ -119,7 +122,7 @@ class ClassificationEvaluator(DatasetEvaluator):
             )
         k = len(self.class_names)
         confusion = np.zeros((k, k), dtype=np.int64)
-        for label, predicted in self._pairs.values():
+        for label, predicted, _ in self._answers.values():
             confusion[label, predicted] += 1
         results = accuracies(confusion, self.class_names)
         self._report(confusion, results)
@@ -154,6 +157,19 @@ class ClassificationEvaluator(DatasetEvaluator):
                 "columns": "predicted class",
                 "matrix": confusion,
             },
+            indent=None,
+        )
+        write_json(
+            report_path(self._output_dir, "predictions", self.dataset_name, ".json"),
+            [
+                {
+                    "image_id": image,
+                    "label": self.class_names[label],
+                    "predicted": self.class_names[predicted],
+                    "score": confidence,
+                }
+                for image, (label, predicted, confidence) in self._answers.items()
+            ],
             indent=None,
         )
         draw_confusion(

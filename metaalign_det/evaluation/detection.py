@@ -95,8 +95,8 @@ class DetectionEvaluator(DatasetEvaluator):
                 raise UserError(
                     f"cannot score {', '.join(missing)}: {origin} knows only {', '.join(names)}"
                 )
-        self._from_model = _index_map(of_model, self.class_names)
-        self._truths = _truths(dataset_name, dicts, _index_map(known, self.class_names))
+        self._from_model = index_map(of_model, self.class_names)
+        self._truths = truths_by_image(dataset_name, dicts, index_map(known, self.class_names))
         self.reset()
 
     def reset(self) -> None:
@@ -244,7 +244,7 @@ class DetectionEvaluator(DatasetEvaluator):
         )
 
 
-def _index_map(names: Sequence[str], wanted: Sequence[str]) -> np.ndarray:
+def index_map(names: Sequence[str], wanted: Sequence[str]) -> np.ndarray:
     """Index in ``names`` -> index in ``wanted``, or -1. Shape (len(names),)."""
     index = ClassIndex(wanted)
     found = [index.find(n) for n in names]
@@ -256,9 +256,20 @@ def _mean(values: list[float]) -> float:
     return float(np.mean(present)) if present else float("nan")
 
 
-def _truths(
+def truths_by_image(
     dataset_name: str, dicts: Sequence[dict], to_evaluated: np.ndarray
 ) -> dict[object, Truth]:
+    """Ground truth by ``image_id``.
+
+    Args:
+        dataset_name: for messages.
+        dicts: what ``DatasetCatalog`` has under that name.
+        to_evaluated (ndarray): class number -> number among the scored classes, -1 for a class
+            that is not scored; see :func:`index_map`.
+
+    Raises:
+        UserError: an image without a name or without annotations, or two images of one name.
+    """
     truths: dict[object, Truth] = {}
     files: dict[object, str | None] = {}
     for record in dicts:

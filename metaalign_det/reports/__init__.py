@@ -5,7 +5,8 @@ from __future__ import annotations
 from .curves import Panel, plot_curves
 from .detections import draw_detections
 from .metrics import read_metrics
-from .table import format_table, mean_and_sd, write_results
+from .statistics import mean_and_sd
+from .table import format_table, write_results
 
 __all__ = [
     "Panel",

@@ -36,14 +36,14 @@ class Panel:
     most: int = 6
 
 
-# Detectron2's names of supervised losses, and the classifier's; every other loss is alignment.
-_TASK_LOSSES = ("loss_cls*", "loss_box_reg*", "loss_rpn_*", "loss_mask")
+#: Detectron2's names of supervised losses, and the classifier's; every other loss is alignment.
+TASK_LOSSES = ("loss_cls*", "loss_box_reg*", "loss_rpn_*", "loss_mask")
 
 #: What is drawn by default. A panel for which no run has data is left out.
 DEFAULT_PANELS: tuple[Panel, ...] = (
     Panel("total loss", ("total_loss",), smooth=5),
-    Panel("task losses", _TASK_LOSSES, smooth=5),
-    Panel("alignment losses", ("loss_*",), exclude=_TASK_LOSSES, smooth=5),
+    Panel("task losses", TASK_LOSSES, smooth=5),
+    Panel("alignment losses", ("loss_*",), exclude=TASK_LOSSES, smooth=5),
     Panel("AP at IoU 0.5, 11-point (%)", ("*voc/AP50_11pt",)),
     Panel("accuracy (%)", ("*classification/accuracy",)),
     Panel("discriminator accuracy", ("da/*acc*",), smooth=5),

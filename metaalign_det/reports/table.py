@@ -7,7 +7,6 @@ numbers, one a seed, which is shown as mean ± standard deviation.
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from numbers import Real
 from pathlib import Path
@@ -17,21 +16,11 @@ from tabulate import tabulate
 
 from ..errors import UserError
 from ..files import write_json
+from .statistics import mean_and_sd
 
 Cell = str | Real | Sequence[Real] | None
 
 _STYLES = {"text": "simple", "markdown": "pipe"}
-
-
-def mean_and_sd(values: Sequence[Real]) -> tuple[float, float]:
-    """Mean and sample standard deviation (n - 1); NaNs are left out.
-
-    Returns:
-        tuple: both NaN without a value, the second NaN for a single one.
-    """
-    present = [float(v) for v in values if not math.isnan(v)]
-    mean = statistics.fmean(present) if present else math.nan
-    return mean, statistics.stdev(present) if len(present) > 1 else math.nan
 
 
 def format_cell(cell: Cell, digits: int = 1) -> str:

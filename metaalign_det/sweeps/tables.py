@@ -14,7 +14,8 @@ import detectron2
 import torch
 
 from ..errors import UserError
-from ..reports.table import Cell, format_table, mean_and_sd, write_results
+from ..reports.statistics import mean_and_sd
+from ..reports.table import Cell, format_table, write_results
 from .runs import Run, read_scores
 from .suites import Benchmark
 

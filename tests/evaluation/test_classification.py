@@ -55,6 +55,16 @@ def test_confusion_matrix_has_true_classes_in_its_rows(tmp_path):
     assert (tmp_path / "confusion_digits_test.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_what_is_predicted_for_each_image_is_saved_with_its_probability(tmp_path):
+    e = evaluator(output_dir=tmp_path)
+    e.process(inputs([0, 1]), [{"scores": torch.tensor([0.2, 0.7, 0.1])}] * 2)
+    e.evaluate()
+    first, second = json.loads((tmp_path / "predictions_digits_test.json").read_text())
+    assert (first["image_id"], first["label"], first["predicted"]) == ("im0", "Drill", "Bike")
+    assert second["label"] == "Bike"
+    assert second["score"] == pytest.approx(0.7)
+
+
 def test_an_image_predicted_twice_counts_once(caplog):
     e = evaluator()
     e.process(inputs(LABELS), outputs(PREDICTED))

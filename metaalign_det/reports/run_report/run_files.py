@@ -1,0 +1,267 @@
+"""What a run has left in its ``OUTPUT_DIR``, read without building anything."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import yaml
+
+from ...errors import UserError
+from ...files import report_path
+from ..metrics import Series, read_metrics
+
+STUDENT, TEACHER = "student", "teacher"
+
+#: First part of the names of scores, as the evaluators give them.
+TASKS = ("voc", "classification", "bbox")
+#: What a score is compared by, the first that the runs have.
+MAIN_METRICS = ("voc/AP50_11pt", "classification/accuracy", "bbox/AP50")
+
+
+Folders = Mapping[str, str | Path] | Iterable[str | Path | tuple[str, str | Path]]
+
+
+class ScoreKey(NamedTuple):
+    """A score: whose (student or teacher), on which data set, which."""
+
+    role: str
+    dataset: str
+    metric: str
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """One run as its files tell it.
+
+    Args:
+        folder: ``OUTPUT_DIR``.
+        label: what the caller calls it; "" for what its files say.
+        config: flat, key -> value, of ``config.yaml``.
+        series: scalars over iterations, of ``metrics.json``; empty where only an evaluation ran.
+        sweep: ``result.json`` of a sweep; empty without.
+        selection: ``selection.json``: last, selected and oracle checkpoint; empty without.
+        log: text of ``log.txt``; "" without.
+    """
+
+    folder: Path
+    label: str
+    config: Mapping[str, Any]
+    series: Mapping[str, Series]
+    sweep: Mapping[str, Any] = field(default_factory=dict)
+    selection: Mapping[str, Any] = field(default_factory=dict)
+    log: str = ""
+
+    @property
+    def seed(self) -> int | None:
+        """``SEED``; None for a run that drew its own."""
+        seed = self.config.get("SEED", -1)
+        return seed if seed >= 0 else None
+
+    @property
+    def max_iter(self) -> int:
+        return int(self.config.get("SOLVER.MAX_ITER", 0))
+
+    @property
+    def tests(self) -> tuple[str, ...]:
+        """``DATASETS.TEST``."""
+        return tuple(self.config.get("DATASETS.TEST", ()))
+
+    @property
+    def iteration(self) -> int:
+        """Iterations that have been done, according to the metrics."""
+        last = max((int(steps[-1]) for steps, _ in self.series.values()), default=0)
+        return min(last + 1, self.max_iter)
+
+    @property
+    def is_complete(self) -> bool:
+        return not self.series or self.iteration >= self.max_iter
+
+    @cached_property
+    def score_series(self) -> dict[ScoreKey, Series]:
+        """Scores over iterations, those of each evaluation."""
+        found = {}
+        for name, series in self.series.items():
+            if key := parse_score_key(name, self.tests):
+                found[key] = series
+        return found
+
+    @cached_property
+    def scores(self) -> dict[ScoreKey, float]:
+        """Scores of the last evaluation, in percent."""
+        found = {key: float(values[-1]) for key, (_, values) in self.score_series.items()}
+        return found or dict(self._evaluated())
+
+    def _evaluated(self) -> Iterable[tuple[ScoreKey, float]]:
+        for dataset in self.tests:
+            for kind, task in (("voc", "voc"), ("confusion", "classification")):
+                results = self.inference(kind, dataset).get("results", {})
+                for metric, value in results.items():
+                    value = np.nan if value is None else float(value)
+                    yield ScoreKey(STUDENT, dataset, f"{task}/{metric}"), value
+
+    def inference(self, kind: str, dataset: str) -> Any:
+        """A file that an evaluator wrote, ``inference/<dataset>/<kind>_<dataset>.json``.
+
+        Returns:
+            its content; an empty mapping where there is no such file.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        folder = self.folder / "inference" / dataset
+        return _read_json(report_path(folder, kind, dataset, ".json")) if folder.is_dir() else {}
+
+
+def parse_score_key(name: str, tests: Iterable[str]) -> ScoreKey | None:
+    """Undo Detectron2's flattening, which names the data set only where there are several.
+
+    Args:
+        name: of a scalar in ``metrics.json``.
+        tests: ``DATASETS.TEST``.
+
+    Returns:
+        ScoreKey: None if the scalar is no score.
+    """
+    tests = tuple(tests)
+    role = STUDENT
+    if f"/{name}".find("/teacher/") >= 0:
+        role, name = TEACHER, f"/{name}".replace("/teacher/", "/", 1).lstrip("/")
+    for dataset in tests:
+        rest = name.removeprefix(f"{dataset}/")
+        if (rest != name or len(tests) == 1) and rest.partition("/")[0] in TASKS:
+            return ScoreKey(role, dataset, rest)
+    return None
+
+
+def find_runs(folders: Folders) -> list[RunFiles]:
+    """The runs that were asked for; of a folder that is none, those below it.
+
+    Args:
+        folders: ``OUTPUT_DIR`` of each run, with a label as (label, folder) or as label ->
+            folder, or folders of a sweep.
+
+    Raises:
+        UserError: a folder does not exist, or holds no run.
+    """
+    given = folders.items() if isinstance(folders, Mapping) else folders
+    runs: dict[Path, RunFiles] = {}
+    for label, folder in (x if isinstance(x, tuple) else ("", x) for x in given):
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise UserError(f"{folder} is no folder: pass the OUTPUT_DIR of a run")
+        found = [folder] if _is_run(folder) else sorted(f.parent for f in folder.rglob(_CONFIG))
+        found = [f for f in found if _is_run(f)]
+        if not found:
+            raise UserError(
+                f"{folder} holds no run, nor does a folder below it: a run has a {_CONFIG} and a "
+                "metrics.json, or results below inference/"
+            )
+        for each in found:
+            runs.setdefault(each.resolve(), read_run(each, label))
+    if not runs:
+        raise UserError("a report needs at least one run")
+    return list(runs.values())
+
+
+def read_run(folder: Path, label: str = "") -> RunFiles:
+    """Read one ``OUTPUT_DIR``.
+
+    Raises:
+        UserError: its files cannot be read.
+    """
+    try:
+        config = yaml.load((folder / _CONFIG).read_text(encoding="utf-8"), _LOADER)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{folder / _CONFIG} cannot be read: {error}") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{folder / _CONFIG} is not the config of a run")
+    log = folder / "log.txt"
+    metrics = folder / "metrics.json"
+    return RunFiles(
+        folder,
+        label,
+        dict(_flatten(config)),
+        read_metrics(metrics) if metrics.is_file() else {},
+        _read_json(folder / "result.json"),
+        _read_json(folder / "selection.json"),
+        log.read_text(encoding="utf-8", errors="replace") if log.is_file() else "",
+    )
+
+
+_CONFIG = "config.yaml"
+# Safe, and where PyYAML was built with libyaml, ten times as fast.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def _is_run(folder: Path) -> bool:
+    metrics = folder / "metrics.json"
+    has_results = metrics.is_file() and metrics.stat().st_size or (folder / "inference").is_dir()
+    return (folder / _CONFIG).is_file() and bool(has_results)
+
+
+def _flatten(node: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _read_json(path: Path) -> Any:
+    if not path.is_file():
+        return {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} cannot be read: {error}; remove it or repeat the run") from error
+
+
+# ---- what the log tells ---------------------------------------------------------------------
+
+_COLOR = re.compile(r"\x1b\[[0-9;]*m")
+_RULE = re.compile(r"^-{10,}")
+
+
+def read_environment(log: str) -> dict[str, str]:
+    """The table that Detectron2 writes at the head of a log, name -> value, without paths.
+
+    Args:
+        log: text of ``log.txt``; of a resumed run the last table counts.
+    """
+    found: dict[str, str] = {}
+    lines = _COLOR.sub("", log).splitlines()
+    for start, line in enumerate(lines):
+        if "Environment info:" not in line:
+            continue
+        found = {}
+        inside = False
+        for row in lines[start + 1 :]:
+            if _RULE.match(row):
+                if inside:
+                    break
+                inside = True
+                continue
+            name, _, value = row.partition("  ")
+            if inside and name and value.strip():
+                found[name.strip()] = value.strip().partition(" @")[0]
+    return found
+
+
+def read_training_seconds(log: str) -> float:
+    """Wall-clock time of all of a run's training, without its evaluations; NaN without."""
+    parts = re.findall(r"iterations in (?:(\d+) days?, )?(\d+):(\d\d):(\d\d)", log)
+    seconds = [((int(d or 0) * 24 + int(h)) * 60 + int(m)) * 60 + int(s) for d, h, m, s in parts]
+    return float(sum(seconds)) if seconds else float("nan")
+
+
+def read_peak_memory(log: str) -> float:
+    """Largest ``max_mem`` in megabytes, which there is on a GPU only; NaN without."""
+    found = re.findall(r"max_mem: (\d+)M", log)
+    return float(max(map(int, found))) if found else float("nan")

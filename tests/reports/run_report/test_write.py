@@ -1,0 +1,185 @@
+"""The whole report, from folders to three files."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+
+import pytest
+
+from metaalign_det.errors import UserError
+from metaalign_det.reports.run_report import write_report
+
+from .make_runs import TARGET, register_tiny, write_classifier, write_detector
+
+
+@pytest.fixture
+def runs(tmp_path, catalog):
+    """Five runs of two settings; "adapted" is better by 10, 11 and 12 points with seeds 0, 1, 2."""
+    register_tiny(tmp_path / "data")
+    for seed in range(3):
+        write_detector(tmp_path / "plain" / f"seed{seed}", seed, 40.0, adapts=False, found=1)
+        write_detector(
+            tmp_path / "adapted" / f"seed{seed}",
+            seed,
+            50.0 + seed,
+            adapts=True,
+            found=3,
+            teacher=53.0,
+        )
+    return {"before": tmp_path / "plain", "after": tmp_path / "adapted"}
+
+
+def texts(path):
+    return path.read_text(), path.with_suffix(".md").read_text(), facts(path)
+
+
+def facts(path):
+    return json.loads(path.with_suffix(".json").read_text())
+
+
+def test_the_summary_says_which_is_better_by_how_much_and_whether_beyond_noise(runs, tmp_path):
+    html, markdown, numbers = texts(write_report(runs, tmp_path / "new" / "report.html"))
+    sentence = "after is better on the target (tiny_ink_test) than before by 11.0 points"
+    assert sentence in html
+    assert sentence in markdown
+    assert "beyond noise" in markdown
+    (difference,) = numbers["summary"]["differences"]
+    assert difference["by_seed"] == {"0": 10.0, "1": 11.0, "2": 12.0}
+    # t_{0.975, 2} = 4.302653, sd 1, over sqrt(3).
+    assert difference["low"] == pytest.approx(11 - 4.302653 / 3**0.5, abs=1e-5)
+    assert difference["beyond_noise"] is True
+    assert difference["p_sign"] == pytest.approx(0.25)
+    assert difference["interval_over"] == "seeds"
+    assert difference["low_over_images"] <= difference["high_over_images"]
+
+
+def test_errors_samples_and_roles_are_told(runs, tmp_path):
+    html, markdown, numbers = texts(write_report(runs, tmp_path / "report.html"))
+    # In one of four images a cat is called dog: nothing else is wrong with "after".
+    assert numbers["errors"]["after"]["classification"]["count"] == [1, 1, 1]
+    assert "mostly wrong class names" in markdown
+    images = numbers["samples"]["images"]
+    assert {i["image"] for i in images} == {"im1", "im2"}
+    assert {(i["mistakes_before"], i["mistakes_after"]) for i in images} == {(3, 0)}
+    assert html.count("data:image/jpeg;base64,") == len(images)
+    assert numbers["checkpoints"]["roles"]["after"]["teacher"]["0"] == 53.0
+    assert "| after     | 51.0 ± 1.0 | 53.0 ± 0.0 |" in markdown
+    assert numbers["confusion"]["after"]["matrix"] == [[9, 3, 0], [0, 9, 3], [0, 0, 0]]
+
+
+def test_every_part_of_a_whole_report_is_there(runs, tmp_path):
+    html, _, _ = texts(write_report(runs, tmp_path / "report.html"))
+    found = re.findall(r'<section id="(\w+)"', html)
+    assert found == [
+        "summary", "results", "settings", "samples", "errors", "classes", "checkpoints", "curves",
+        "coordination", "discriminators", "calibration", "confusion", "cost",
+    ]  # fmt: skip
+    assert "chance" in html
+
+
+def test_the_file_needs_no_network_and_is_the_same_when_written_again(runs, tmp_path):
+    path = write_report(runs, tmp_path / "report.html")
+    html = path.read_text()
+    assert not re.search(r"(src|href)=\"(https?:)?//|url\(|@import|<script", html)
+    assert write_report(runs, tmp_path / "again.html").read_text() == html
+
+
+def test_five_runs_take_less_than_ten_seconds(runs, tmp_path):
+    started = time.process_time()
+    write_report(runs, tmp_path / "report.html")
+    assert time.process_time() - started < 10
+
+
+def test_one_seed_says_that_only_the_test_set_is_known(runs, tmp_path):
+    one = {label: folder / "seed0" for label, folder in runs.items()}
+    _, markdown, numbers = texts(write_report(one, tmp_path / "report.html"))
+    assert "with one seed, 95 % interval over test images" in markdown
+    (difference,) = numbers["summary"]["differences"]
+    assert difference["interval_over"] == "images"
+    assert difference["low"] < difference["high"]
+
+
+def test_without_a_common_seed_nothing_is_compared(runs, tmp_path):
+    apart = {"before": runs["before"] / "seed0", "after": runs["after"] / "seed1"}
+    _, markdown, _ = texts(write_report(apart, tmp_path / "report.html"))
+    assert "they share no seed, so they are not compared" in markdown
+
+
+def test_one_run_alone_is_described(runs, tmp_path):
+    _, markdown, _ = texts(write_report([runs["before"] / "seed0"], tmp_path / "report.html"))
+    assert "There is nothing to compare it with" in markdown
+    assert "The error that is left" in markdown
+
+
+def test_a_baseline_that_is_not_beaten_is_named(runs, tmp_path):
+    more = {**runs, "again": runs["before"] / "seed0"}
+    write_detector(tmp_path / "worse", 0, 30.0, adapts=True, config={"SOLVER": {"MAX_ITER": 100}})
+    more["worse"] = tmp_path / "worse"
+    del more["again"]
+    path = write_report(more, tmp_path / "report.html", baseline="after")
+    assert "No setting beats after. The nearest: before is worse" in path.read_text()
+
+
+def test_without_the_images_the_numbers_are_there_and_the_report_says_why(tmp_path, catalog):
+    runs = {}
+    for label, score in (("before", 40.0), ("after", 50.0)):
+        runs[label] = write_detector(tmp_path / label, 0, score, adapts=label == "after")
+    html, markdown, numbers = texts(write_report(runs, tmp_path / "report.html"))
+    assert "by 10.0 points" in markdown
+    assert f"The images of {TARGET} are not here" in markdown
+    assert "the noise is not known" in markdown
+    assert "errors" not in numbers
+
+
+def test_checkpoints_of_a_selection_stand_apart(runs, tmp_path):
+    for seed in range(3):
+        chosen = {
+            name: {"candidate": {"metrics": {TARGET: {"voc/AP50_11pt": score + seed}}}}
+            for name, score in (("last", 50.0), ("selected", 49.0), ("oracle", 55.0))
+        }
+        path = runs["after"] / f"seed{seed}" / "selection.json"
+        path.write_text(json.dumps({"validator": "fis", **chosen}))
+    _, markdown, numbers = texts(write_report(runs, tmp_path / "report.html"))
+    assert "| after     | 51.0 ± 1.0 | 50.0 ± 1.0 | 56.0 ± 1.0 |" in markdown
+    assert "chosen by fis, without target labels" in markdown
+    assert numbers["checkpoints"]["checkpoints"]["after"]["oracle"]["2"] == 57.0
+
+
+def test_classifiers_have_confusions_and_calibration(tmp_path, catalog):
+    for seed in (0, 1):
+        write_classifier(tmp_path / "a" / f"seed{seed}", seed, 4)
+        write_classifier(tmp_path / "b" / f"seed{seed}", seed, 8 + seed)
+    runs = {"before": tmp_path / "a", "after": tmp_path / "b"}
+    _, markdown, numbers = texts(write_report(runs, tmp_path / "report.html"))
+    assert numbers["summary"]["metric"] == "classification/accuracy"
+    assert "cat is taken for dog" in markdown
+    assert numbers["confusion"]["after"]["matrix"] == [[17, 3], [0, 0]]
+    ece = numbers["calibration"]["after"]["figures_test"]["ece"]
+    assert ece == pytest.approx([0.0, 0.1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"metric": "voc/AP75"}, "--metric voc/AP75: no run has it; they have voc/AP50_11pt"),
+        ({"target": "gone_test"}, "--target gone_test: no run has been tested on it"),
+        ({"baseline": "gone"}, "--baseline 'gone' is none of"),
+    ],
+)
+def test_what_does_not_exist_is_named(runs, tmp_path, arguments, message):
+    with pytest.raises(UserError, match=message):
+        write_report(runs, tmp_path / "report.html", **arguments)
+
+
+def test_the_output_is_an_html_file(runs, tmp_path):
+    with pytest.raises(UserError, match="name it"):
+        write_report(runs, tmp_path / "report")
+
+
+def test_a_run_without_any_evaluation_is_refused(tmp_path):
+    folder = write_detector(tmp_path / "run", 0, 40.0, adapts=False)
+    (folder / "metrics.json").write_text('{"iteration": 19, "lr": 0.1}\n')
+    with pytest.raises(UserError, match="no run has been evaluated"):
+        write_report([folder], tmp_path / "report.html")
