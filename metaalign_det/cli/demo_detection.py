@@ -55,7 +55,8 @@ def adaptive_bn_scores(pretraining: Run) -> dict:
         "MODEL.WEIGHTS", str(pretraining.weights),
         "OUTPUT_DIR", str(folder),
     ]  # fmt: skip
-    command = [*TRAIN_COMMAND, "--config-file", str(pretraining.config), "--eval-only"]
+    command = [*TRAIN_COMMAND, "--config-file", str(pretraining.config)]
+    command += ["--eval-only", "--overwrite"]
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "log.txt").open("w", encoding="utf-8") as log:
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
