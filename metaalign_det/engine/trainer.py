@@ -13,6 +13,7 @@ from detectron2.engine import DefaultTrainer, hooks
 from detectron2.engine.train_loop import TrainerBase
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
+from detectron2.utils.events import CommonMetricPrinter
 
 from ..adaptation.adaptive_bn import adapted_batchnorm
 from ..adaptation.contract import require_adaptable
@@ -30,6 +31,7 @@ from .interrupt import SaveOnInterrupt
 from .loader_failure import SaveOnLoaderFailure
 from .loop import AdaptationLoop, broadcast_model
 from .optimizers import build_optimizer
+from .printer import MetricPrinter
 from .scaler import LossScaler
 from .schedules import build_lr_scheduler, configured_rates
 from .selection import with_selection
@@ -144,6 +146,12 @@ class AdaptationTrainer(DefaultTrainer):
             *with_selection(detectron2s, self.cfg, self.checkpointer),
             ContinueRun(self.checkpointer, f"{self.cfg.OUTPUT_DIR}/metrics.json"),
             SaveOnInterrupt(self.checkpointer),
+        ]
+
+    def build_writers(self) -> list:
+        printer = MetricPrinter(self.max_iter)
+        return [
+            printer if isinstance(w, CommonMetricPrinter) else w for w in super().build_writers()
         ]
 
     @staticmethod
