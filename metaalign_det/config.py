@@ -49,12 +49,14 @@ def merge_opts(cfg: CN, opts: Sequence[str], where: str) -> None:
     """
     if not opts:
         return
-    where = f"{where} with {' '.join(map(str, opts))}"
+    shown = " ".join(map(str, opts))
+    where = f"{where} with {shown if len(shown) < 1000 else shown[:1000] + '...'}"
     _check_keys(opts[::2], cfg, where)
     try:
         cfg.merge_from_list(list(opts))
-    except (KeyError, ValueError, AssertionError) as error:
-        raise UserError(f"{where}: {error}") from error
+    # The last three: Python's own reader of values, given what is nested too deep or too long.
+    except (KeyError, ValueError, AssertionError, TypeError, RecursionError, MemoryError) as error:
+        raise UserError(f"{where}: {str(error)[:1000] or 'a value cannot be read'}") from error
 
 
 def _merge_file(cfg: CN, path: Path, where: str) -> None:
@@ -86,7 +88,7 @@ def _check_keys(keys: Iterable[str], cfg: CN, where: str) -> None:
     known = dict(dotted_keys(cfg))
     for key in keys:
         if key not in known:
-            raise UserError(f"{where}: there is no key {key}{did_you_mean(key, known)}")
+            raise UserError(f"{where}: there is no key {key!s:.200}{did_you_mean(key, known)}")
         if isinstance(known[key], CN):
             inside = ", ".join(f"{key}.{name}" for name in list(known[key])[:3])
             raise UserError(f"{where}: {key} takes no value, it holds keys ({inside}, ...)")

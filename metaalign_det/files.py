@@ -31,7 +31,7 @@ def replaced_file(path: str | Path) -> Iterator[BinaryIO]:
         path: file to replace or make; its folder exists.
 
     Yields:
-        the temporary file, open for binary writing.
+        the temporary file, open for binary writing; may be written by its ``name`` as well.
 
     Raises:
         OSError: the disk is full, the folder cannot be written to.

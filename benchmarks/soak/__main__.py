@@ -91,7 +91,7 @@ def _soak(args: argparse.Namespace, processes: int, until: float, report: dict) 
         folder = base / f"run-{number}"
         folder.mkdir()
         log = base / f"run-{number}.txt"
-        happened = _run(folder, processes, rng, whole.seconds, writes, log)
+        happened = _run(folder, processes, rng, whole.training_seconds, writes, log)
         problems = differences(folder, reference) if not happened["failed"] else ["it failed"]
         for what in happened["disturbances"]:
             report["disturbances"].append({**what, "run": str(folder), "equal": not problems})

@@ -59,9 +59,12 @@ class Disturbance:
 
     @classmethod
     def draw(cls, rng: random.Random, processes: int, seconds: float, writes: int) -> Disturbance:
-        """One at random within a training of so many seconds and file operations."""
+        """One at random in the first half of a training of so many seconds and operations.
+
+        The first half: what is left of a run gets shorter with each, and few shall come too late.
+        """
         kind = rng.choice(("kill", "write", "write", "term"))
-        at = rng.randrange(1, writes) if kind == "write" else rng.uniform(0, seconds)
+        at = rng.randrange(1, writes // 2) if kind == "write" else rng.uniform(0, seconds / 2)
         # Files are the first process's; a signal may reach any, or all.
         rank = 0 if kind == "write" else rng.randrange(-1, processes)
         return cls(kind, at, rank)
@@ -74,12 +77,14 @@ class Attempt:
     Args:
         codes: exit code of each process, negative for a signal.
         seconds: from its start.
+        training_seconds: from the end of its first step.
         resources: (second, resident bytes, open descriptors) of the first process.
         log: its output.
     """
 
     codes: list[int]
-    seconds: float
+    seconds: float = 0.0
+    training_seconds: float = 0.0
     resources: list[tuple[float, int, int]] = field(default_factory=list)
     log: Path = Path()
 
@@ -106,7 +111,7 @@ def attempt(
     marker, store = folder / "first-step", folder.parent / f"store-{time.time_ns()}"
     marker.unlink(missing_ok=True)
     pids = [_fork(cfg, rank, processes, what, log, marker, store) for rank in range(processes)]
-    result = Attempt([], 0.0, log=log)
+    result = Attempt([], log=log)
     codes: dict[int, int] = {}
     stepped: float | None = None
     disturbed = what.kind not in ("kill", "term")
@@ -129,6 +134,7 @@ def attempt(
             result.resources.append((now - begin, *sample))
     result.codes = [codes[rank] for rank in range(processes)]
     result.seconds = time.monotonic() - begin
+    result.training_seconds = 0.0 if stepped is None else time.monotonic() - stepped
     store.unlink(missing_ok=True)
     return result
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from detectron2.config import CfgNode
 
     from ..data.doctor.inspection import Subject
+from ..data.doctor.registry import all_findings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         files = [d["file_name"] for subject in subjects for d in subject.dicts]
         facts = read_facts(files, jobs=args.jobs)
     inspection = Inspection(subjects, cfg, configured, facts)
-    findings = inspection.findings()
+    findings = all_findings(inspection)
     if args.json:
         try:
             write_json(args.json, findings_json(inspection, findings))

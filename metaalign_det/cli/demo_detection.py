@@ -64,7 +64,14 @@ def _evaluate_adaptive_bn(pretraining: Run, folder: Path) -> None:
         "MODEL.WEIGHTS", str(pretraining.weights),
         "OUTPUT_DIR", str(folder),
     ]  # fmt: skip
-    command = [*TRAIN_COMMAND, "--config-file", str(pretraining.config), "--eval-only", *opts]
+    command = [
+        *TRAIN_COMMAND,
+        "--config-file",
+        str(pretraining.config),
+        "--eval-only",
+        "--overwrite",
+    ]
+    command += opts
     log_file = pretraining.folder / "adaptive_bn.log"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with log_file.open("w", encoding="utf-8") as log:

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--config-file", default="", metavar="FILE", help="YAML file; a path, or a name of ours")
     add("--resume", action="store_true", help="continue from the last checkpoint in OUTPUT_DIR")
-    add("--overwrite", action="store_true", help="replace the run that OUTPUT_DIR holds")
+    add("--overwrite", action="store_true", help="replace what OUTPUT_DIR holds")
     add("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS, train nothing")
     add("--num-gpus", type=int, default=1, help="per machine (default: 1; the CPU without one)")
     add("--num-machines", type=int, default=1, help="default: 1")
@@ -78,11 +78,10 @@ def train(args: argparse.Namespace) -> dict | None:
         from ..engine import session
 
     cfg = setup(args)
+    options = {name: getattr(args, name) for name in ("resume", "overwrite", "command_line")}
     if args.eval_only:
-        return session.evaluate(cfg, resume=args.resume, command_line=args.command_line)
-    return session.train(
-        cfg, resume=args.resume, overwrite=args.overwrite, command_line=args.command_line
-    )
+        return session.evaluate(cfg, **options)
+    return session.train(cfg, **options)
 
 
 def setup(args: argparse.Namespace) -> CfgNode:

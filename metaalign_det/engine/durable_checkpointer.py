@@ -101,7 +101,7 @@ class DurableCheckpointer(DetectionCheckpointer):
         self.logger.info("Saving checkpoint to %s", path)
         try:
             with replaced_file(path) as file:
-                torch.save(data, file)
+                torch.save(data, file.name)  # by its name torch writes without Python in between
             self.tag_last_checkpoint(path.name)
             self._remove_old(path.name)
             if name == _FINAL and self.cfg is not None and self.cfg.SOLVER.CHECKPOINT_SAFETENSORS:

@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 LOCK_FILE = "run.lock"
 HOLDER_FILE = "run.json"
+# Files of a training beside last_checkpoint and metrics.json.
+_WRITTEN = ("model_*.pth", "model_*.safetensors", "events.out.tfevents.*", "selection*")
 # What a killed run leaves running for a moment: loader processes look for their parent every 5 s.
 _WAIT_SECONDS = 10.0
 
@@ -175,11 +177,12 @@ def remove_run(folder: str | Path) -> None:
     """
     folder = Path(folder)
     (folder / "last_checkpoint").unlink(missing_ok=True)  # first: it must not name what is gone
-    for pattern in ("model_*.pth", "model_*.safetensors", "events.out.tfevents.*"):
+    for pattern in _WRITTEN:
         for file in folder.glob(pattern):
             file.unlink(missing_ok=True)
-    if (folder / "inference").is_dir():
-        shutil.rmtree(folder / "inference")
+    for name in ("inference", "teacher"):
+        if (folder / name).is_dir():
+            shutil.rmtree(folder / name)
     if (folder / "metrics.json").is_file():
         os.truncate(folder / "metrics.json", 0)
 

@@ -60,15 +60,18 @@ def train(
             return trainer.train()
 
 
-def evaluate(cfg: CfgNode, *, resume: bool = False, command_line: str = "") -> dict:
+def evaluate(
+    cfg: CfgNode, *, resume: bool = False, overwrite: bool = False, command_line: str = ""
+) -> dict:
     """Scores of ``MODEL.WEIGHTS``, or of the newest whole checkpoint in ``OUTPUT_DIR``.
 
-    Nothing that a run in the folder has written is touched: see
+    Nothing that a run in the folder has written is touched, unless it shall be: see
     :func:`~.run_folder.evaluation_folder` for where the results go.
 
     Args:
         cfg: frozen.
         resume: evaluate the run in ``OUTPUT_DIR``.
+        overwrite: write to ``OUTPUT_DIR`` itself, whatever is there.
         command_line: for the log.
 
     Raises:
@@ -80,9 +83,10 @@ def evaluate(cfg: CfgNode, *, resume: bool = False, command_line: str = "") -> d
             "set it, or --resume to evaluate the last checkpoint in OUTPUT_DIR"
         )
     run_folder, cfg = cfg.OUTPUT_DIR, cfg.clone()
-    cfg.defrost()
-    cfg.OUTPUT_DIR = decided_by_the_first(lambda: str(evaluation_folder(run_folder)))
-    cfg.freeze()
+    if not overwrite:
+        cfg.defrost()
+        cfg.OUTPUT_DIR = decided_by_the_first(lambda: str(evaluation_folder(run_folder)))
+        cfg.freeze()
     with explained_faults(cfg.OUTPUT_DIR), read_once():
         start_logging(cfg)
         check_start(cfg, resume=resume, train=bool(cfg.TEST.ADAPTIVE_BN))

@@ -13,6 +13,7 @@ from detectron2.engine import DefaultTrainer, hooks
 from detectron2.engine.train_loop import TrainerBase
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
+from detectron2.utils.events import CommonMetricPrinter
 
 from ..adaptation.adaptive_bn import adapted_batchnorm
 from ..adaptation.contract import require_adaptable
@@ -36,6 +37,7 @@ from .interrupt import SaveOnInterrupt
 from .loader_failure import SaveOnLoaderFailure
 from .loop import AdaptationLoop, broadcast_model
 from .optimizers import build_optimizer
+from .printer import MetricPrinter
 from .scaler import LossScaler
 from .schedules import build_lr_scheduler, configured_rates
 from .selection import with_selection
@@ -158,7 +160,14 @@ class AdaptationTrainer(DefaultTrainer):
         return with_target_pictures(ours, self.cfg)
 
     def build_writers(self) -> list:
-        return [*build_extra_writers(self.cfg), *super().build_writers()]
+        printer = MetricPrinter(self.max_iter)
+        return [
+            *build_extra_writers(self.cfg),
+            *(
+                printer if isinstance(w, CommonMetricPrinter) else w
+                for w in super().build_writers()
+            ),
+        ]
 
     @staticmethod
     def auto_scale_workers(cfg: CfgNode, num_workers: int) -> CfgNode:

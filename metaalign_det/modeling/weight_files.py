@@ -185,7 +185,7 @@ def _why(error: Exception) -> str:
         return "it is damaged (a checksum does not match)"
     if "TorchScript" in text:
         return "it is a TorchScript program, not weights"
-    line = text.splitlines()[0] if text else ""
+    line = text.splitlines()[0][:200] if text else ""
     return f"it is damaged or of another kind ({type(error).__name__}{': ' if line else ''}{line})"
 
 

@@ -12,9 +12,11 @@ import time
 
 import pytest
 import torch.distributed as dist
+from detectron2.utils.events import EventStorage
 
 from metaalign_det.engine import interrupt
 from metaalign_det.engine.interrupt import SaveOnInterrupt
+from metaalign_det.engine.printer import MetricPrinter
 from tests.data.trees import make_tiny_voc
 from tests.engine.small import small_run
 from tests.engine.test_training import CONFIG, ROOT, TINY
@@ -51,6 +53,16 @@ def test_one_process_saves_behind_the_step_and_leaves_handlers_as_they_were(tmp_
     assert (tmp_path / "model_0000003.pth").is_file()
     assert (tmp_path / "last_checkpoint").read_text() == "model_0000003.pth"
     assert signal.getsignal(number) == before
+
+
+def test_a_run_that_is_stopped_where_it_has_just_printed_ends_as_asked():
+    """Detectron2's printer divides by zero there, in the first iterations after a start."""
+    with EventStorage(5) as storage:
+        printer = MetricPrinter(max_iter=6)
+        printer.write()
+        printer.write()
+        storage.step()
+        printer.write()
 
 
 def test_outside_the_main_thread_signals_are_left_to_others(tmp_path):

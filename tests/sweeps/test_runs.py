@@ -6,8 +6,6 @@ import json
 import os
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from metaalign_det.sweeps.runs import (
     RESULT_FILE,
@@ -17,23 +15,6 @@ from metaalign_det.sweeps.runs import (
     read_scores,
 )
 from tests.sweeps.fake_training import plan
-
-FUZZ = settings(
-    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "200")),
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
-
-_json = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda x: (
-        st.lists(x, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(["iteration", "identity", "scores", "a/b", ""]), x, max_size=4
-        )
-    ),
-    max_leaves=8,
-)
 
 
 @pytest.fixture
@@ -66,26 +47,6 @@ def test_a_damaged_result_is_collected_anew(run, text, caplog):
 def test_a_damaged_result_without_metrics_is_a_run_to_be_done(run):
     (run.folder / RESULT_FILE).write_bytes(b"")
     assert not collect_scores(run)
-
-
-@FUZZ
-@given(st.binary(max_size=200) | _json.map(lambda x: json.dumps(x).encode()))
-def test_any_result_file_is_scores_or_none(tmp_path_factory, data):
-    folder = tmp_path_factory.mktemp("run")
-    (folder / "dann.yaml").write_text("SOLVER: {MAX_ITER: 4}\n")
-    (run,) = plan(folder)
-    run.folder.mkdir(parents=True)
-    (run.folder / RESULT_FILE).write_bytes(data)
-    scores = read_scores(run)
-    assert scores is None or isinstance(scores, dict)
-
-
-@FUZZ
-@given(st.lists(st.binary(max_size=60) | _json.map(lambda x: json.dumps(x).encode()), max_size=5))
-def test_any_metrics_file_has_a_last_iteration(tmp_path_factory, lines):
-    folder = tmp_path_factory.mktemp("run")
-    (folder / "metrics.json").write_bytes(b"\n".join(lines))
-    assert type(last_iteration(folder)) is int
 
 
 def test_folders_and_pipes_in_the_place_of_files_are_no_files(run):

@@ -6,9 +6,7 @@ one takes: the modules of that package are found by themselves.
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -68,7 +66,7 @@ class RegisteredCheck:
     pixels: bool
 
 
-_CHECKS: dict[str, RegisteredCheck] = {}
+CHECKS: dict[str, RegisteredCheck] = {}
 
 
 def check(*, pixels: bool = False) -> Callable[[Check], Check]:
@@ -81,18 +79,9 @@ def check(*, pixels: bool = False) -> Callable[[Check], Check]:
 
     def register(function: Check) -> Check:
         name = function.__name__
-        if name in _CHECKS:
+        if name in CHECKS:
             raise ValueError(f"there are two checks named {name!r}")
-        _CHECKS[name] = RegisteredCheck(name, function, pixels)
+        CHECKS[name] = RegisteredCheck(name, function, pixels)
         return function
 
     return register
-
-
-def registered_checks() -> Sequence[RegisteredCheck]:
-    """All checks, of every module in :mod:`.checks`."""
-    from . import checks
-
-    for module in sorted(m.name for m in pkgutil.iter_modules(checks.__path__)):
-        importlib.import_module(f"{checks.__name__}.{module}")
-    return tuple(_CHECKS.values())

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from detectron2.config import CfgNode
 
 from ...errors import UserError
-from .findings import Finding, Severity, registered_checks
 from .image_facts import ImageFacts
-
-_ORDER = list(Severity)
 
 
 @dataclass(frozen=True)
@@ -75,13 +72,3 @@ class Inspection:
     def of(self, part: str) -> list[Subject]:
         """The subjects of one role: source, target, test or data."""
         return [s for s in self.subjects if s.part == part]
-
-    def findings(self) -> list[Finding]:
-        """What all checks find, the worst first; those that need pixels only if there are facts."""
-        found: dict[Finding, None] = {}  # a data set in two roles is reported once
-        for check in registered_checks():
-            if check.pixels and not self.facts:
-                continue
-            for finding in check.function(self):
-                found[replace(finding, check=check.name)] = None
-        return sorted(found, key=lambda finding: _ORDER.index(finding.severity))

@@ -11,6 +11,7 @@ from ...errors import UserError
 from ..loader.batch_split import split_batch_sizes
 from .findings import Severity
 from .inspection import Inspection, Subject
+from .registry import all_findings
 from .report import findings_table, summary_table
 from .subjects import data_set_names, subjects_of_config
 
@@ -62,7 +63,7 @@ def check_data(cfg: CfgNode, *, train: bool = True, test: bool = True) -> list[D
     if train:
         split_batch_sizes(cfg)
     subjects = subjects_of_config(cfg, train=train, test=test)
-    findings = Inspection(subjects, cfg).findings()
+    findings = all_findings(Inspection(subjects, cfg))
     errors = [str(f) for f in findings if f.severity == Severity.ERROR]
     if errors:
         raise UserError("\n".join(errors))

@@ -6,6 +6,7 @@ from detectron2.structures import BoxMode
 
 from metaalign_det.data.doctor.findings import Finding
 from metaalign_det.data.doctor.inspection import Inspection, Subject
+from metaalign_det.data.doctor.registry import all_findings
 from tests.data.trees import tiny_cfg
 
 CLASSES = ("cat", "dog")
@@ -42,5 +43,5 @@ def inspect(*subjects, facts=None, cfg=None, only=None) -> list[Finding]:
         )
         cfg.MODEL.ROI_HEADS.NUM_CLASSES = len(CLASSES)
     configured = not any(s.part == "data" for s in subjects)
-    found = Inspection(subjects, cfg, configured, facts or {}).findings()
+    found = all_findings(Inspection(subjects, cfg, configured, facts or {}))
     return [f for f in found if only in (None, f.check)]

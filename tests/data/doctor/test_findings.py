@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from metaalign_det.data.doctor.findings import Severity, check, registered_checks
+from metaalign_det.data.doctor.findings import Severity, check
+from metaalign_det.data.doctor.registry import registered_checks
 from tests.data.doctor.inspections import image, inspect, labelled
 
 
