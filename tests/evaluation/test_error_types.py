@@ -120,12 +120,24 @@ def test_a_missed_box_costs_its_recall():
     assert result.count["missed"] == 1
 
 
-def test_a_badly_framed_box_above_its_rival_takes_its_place():
-    # Localization 0.9, hit 0.5 on the same box: fixed, the better one counts and the other goes.
-    result = costs([(BOX, CAT)], [(shifted(50), CAT, 0.9), (BOX, CAT, 0.5)])
-    assert result.ap == pytest.approx(50.0)
-    assert result.cost["localization"] == pytest.approx(50.0)
-    # Duplicates of a box that is found already are no gain in recall, only in precision.
+def test_a_badly_framed_box_is_taken_away_where_another_has_found_the_object():
+    # Localization 0.9, hit 0.5 on the same box, background 0.7: without the first, precision is
+    # 1/2 instead of 1/3. Were it to take the place of the hit, it would be 1.
+    found = [(shifted(50), CAT, 0.9), (FAR, CAT, 0.7), (BOX, CAT, 0.5)]
+    result = costs([(BOX, CAT)], found)
+    assert result.ap == pytest.approx(100 / 3)
+    assert result.cost["localization"] == pytest.approx(50 - 100 / 3)
+
+
+def test_of_several_badly_framed_boxes_the_best_becomes_the_hit():
+    # Two localizations on one box, background between them: fixed, the first counts, AP 1.
+    found = [(shifted(50), CAT, 0.9), (FAR, CAT, 0.7), (shifted(40), CAT, 0.5)]
+    result = costs([(BOX, CAT)], found)
+    assert result.ap == 0.0
+    assert result.cost["localization"] == pytest.approx(100.0)
+
+
+def test_a_duplicate_below_the_hit_costs_nothing():
     result = costs([(BOX, CAT)], [(BOX, CAT, 0.9), (shifted(5), CAT, 0.5)])
     assert result.cost["duplicate"] == pytest.approx(0.0)
     assert result.count["duplicate"] == 1
@@ -153,3 +165,12 @@ def test_nothing_detected_is_all_missed():
     assert result.ap == 0.0
     assert result.count["missed"] == 2
     assert result.cost["missed"] == pytest.approx(100.0)
+
+
+def test_one_box_is_won_by_one_error_whatever_its_type():
+    # A cat, badly framed at 0.9 and called dog at 0.8: fixed names only take the dog away, which
+    # is no gain for cats; fixed frames find the cat.
+    result = costs([(BOX, CAT)], [(shifted(50), CAT, 0.9), (BOX, DOG, 0.8)])
+    assert result.ap == 0.0
+    assert result.cost["classification"] == pytest.approx(0.0)
+    assert result.cost["localization"] == pytest.approx(100.0)

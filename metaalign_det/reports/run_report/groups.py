@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...errors import UserError
-from .run_files import RunFiles, ScoreKey
+from .run_files import RunFiles, ScoreKey, default_config
 
 # Keys that say where a run goes and how it is looked at, not what it learns.
 _NOT_SETTINGS = ("SEED", "OUTPUT_DIR", "LOGGING.", "VIS")
@@ -74,12 +74,21 @@ def config_differences(groups: Sequence[Group]) -> dict[str, dict[str, Any]]:
     """Key -> label -> value, of the keys whose values are not the same everywhere."""
     settings = {g.label: _comparable(g.first) for g in groups}
     keys = sorted({key for values in settings.values() for key in values})
-    table = {key: {label: v.get(key) for label, v in settings.items()} for key in keys}
+    defaults = default_config()
+    table = {
+        key: {label: v.get(key, defaults.get(key)) for label, v in settings.items()} for key in keys
+    }
     return {k: v for k, v in table.items() if len({repr(x) for x in v.values()}) > 1}
 
 
 def _comparable(run: RunFiles) -> dict[str, Any]:
-    values = {k: v for k, v in run.config.items() if not k.startswith(_NOT_SETTINGS)}
+    """Settings that are not today's default, so that a key that is newer than a run is none."""
+    defaults = default_config()
+    values = {
+        k: v
+        for k, v in run.config.items()
+        if not k.startswith(_NOT_SETTINGS) and not (k in defaults and defaults[k] == v)
+    }
     weights = values.get("MODEL.WEIGHTS")
     if isinstance(weights, str):  # seeds that each start from a pretraining of their own
         values["MODEL.WEIGHTS"] = _SEED_FOLDER.sub("seed*", weights)

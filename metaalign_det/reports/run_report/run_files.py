@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -198,6 +198,14 @@ def read_run(folder: Path, label: str = "") -> RunFiles:
 _CONFIG = "config.yaml"
 # Safe, and where PyYAML was built with libyaml, ten times as fast.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@cache
+def default_config() -> dict[str, Any]:
+    """Key -> value of this version's defaults, as a ``config.yaml`` would have them."""
+    from ...config import load_cfg  # imported here: it imports Detectron2
+
+    return dict(_flatten(yaml.load(load_cfg().dump(), _LOADER)))
 
 
 def _is_run(folder: Path) -> bool:

@@ -40,6 +40,17 @@ def test_only_keys_that_differ_are_told_and_pretraining_by_seed_is_none(runs):
     assert differences == {"DATASETS.TARGET": {"adapted": ["tiny_ink_train"], "plain": []}}
 
 
+def test_a_key_that_is_newer_than_a_run_has_its_default_there(tmp_path):
+    write_detector(tmp_path / "old", 0, 40.0, adapts=True)
+    for seed, decay in ((1, 0.9996), (2, 0.5)):
+        ema = {"EMA": {"DECAY": decay}}
+        write_detector(tmp_path / f"new{seed}", seed, 40.0, adapts=True, config=ema)
+    groups = groups_of(tmp_path)
+    assert [sorted(g.runs) for g in groups] == [[0, 1], [2]]
+    (values,) = config_differences(groups).values()
+    assert list(values.values()) == [0.9996, 0.5]
+
+
 def test_labels_that_are_given_are_kept_and_keep_runs_apart(runs):
     folders = [runs / "plain" / "seed0-0a1b", runs / "plain" / "seed1-0a1b"]
     assert [g.label for g in groups_of(*folders, labels=["one", "two"])] == ["one", "two"]
