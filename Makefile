@@ -39,9 +39,10 @@ fuzz: export OMP_NUM_THREADS = 1
 fuzz: setup ## the readers of data against 10,000 damaged inputs each, in minutes
 	@"$(VENV_PYTHON)" -m pytest -q -n 2 $(PYTEST_ARGS) tests/fuzz
 
-lint: setup ## ruff: rules and formatting
+lint: setup ## ruff: rules and formatting; mypy: types
 	@"$(VENV_PYTHON)" -m ruff check .
 	@"$(VENV_PYTHON)" -m ruff format --check .
+	@"$(VENV_PYTHON)" -m mypy
 
 clean: ## remove build products and caches; datasets, output and the environment stay
 	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache

@@ -122,6 +122,7 @@ setup(
             "playwright>=1.50",
             "axe-playwright-python>=0.1.4",
             "ruff",
+            "mypy>=2",
             "import-linter>=2.16; python_version >= '3.11'",
             "nbclient>=0.10",
             "ipykernel>=6",
