@@ -12,7 +12,7 @@ PYTEST_ARGS ?=
 VENV_PYTHON := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-classification test fuzz lint clean distclean
+.PHONY: help setup demo demo-classification test fuzz lint docs clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 22
@@ -39,12 +39,18 @@ fuzz: export OMP_NUM_THREADS = 1
 fuzz: setup ## the readers of data against 10,000 damaged inputs each, in minutes
 	@"$(VENV_PYTHON)" -m pytest -q -n 2 $(PYTEST_ARGS) tests/fuzz
 
-lint: setup ## ruff: rules and formatting
+lint: setup ## ruff: rules and formatting; mypy: types
 	@"$(VENV_PYTHON)" -m ruff check .
 	@"$(VENV_PYTHON)" -m ruff format --check .
+	@"$(VENV_PYTHON)" -m mypy
+
+docs: export NO_MKDOCS_2_WARNING = 1
+docs: setup ## documents and API reference as pages in site/; a warning is an error
+	@"$(VENV_PYTHON)" -m pip install -q -c requirements/constraints.txt -r requirements/docs.txt
+	@"$(VENV_PYTHON)" -m mkdocs build -q --strict
 
 clean: ## remove build products and caches; datasets, output and the environment stay
-	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	@rm -rf build dist site *.egg-info .pytest_cache .ruff_cache .mypy_cache
 	@find metaalign_det tools tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## clean, and remove the environment and output; datasets stay

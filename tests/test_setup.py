@@ -169,7 +169,7 @@ def test_setup_py_reads_the_version_without_importing_the_package():
 
 
 def test_every_requirement_is_pinned_exactly():
-    for name in ("base", "mini", "dev", "build", "constraints"):
+    for name in ("base", "mini", "dev", "docs", "build", "constraints"):
         for line in (ROOT / "requirements" / f"{name}.txt").read_text().splitlines():
             if line and not line.startswith("#"):
                 assert "==" in line.split(";")[0], f"{name}.txt: {line}"

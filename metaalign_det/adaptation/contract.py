@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -83,12 +84,12 @@ class AdaptableModel(nn.Module):
         """
         raise NotImplementedError(f"{type(self).__name__} gives no pseudo-labels")
 
-    def soft_targets(self, images: list[dict]) -> object:
+    def soft_targets(self, images: list[dict]) -> Any:
         """What :meth:`distillation_losses` of a student needs of this model, without gradients."""
         raise NotImplementedError(f"{type(self).__name__} cannot be distilled")
 
     def distillation_losses(
-        self, images: list[dict], teacher: AdaptableModel, targets: object, threshold: float
+        self, images: list[dict], teacher: AdaptableModel, targets: Any, threshold: float
     ) -> dict[str, Tensor]:
         """Losses of this model, the student, against a teacher's soft predictions.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -23,7 +24,8 @@ class JointGradients(GradientSource):
         for index in range(len(batches)):
             for losses in self._passes(step, objectives, index):
                 check_finite(losses)
-                (sum(losses.values()) * (scale / len(batches))).backward()
+                total: Any = sum(losses.values())
+                (total * (scale / len(batches))).backward()
                 for name, loss in losses.items():
                     share = loss.detach() / len(batches)
                     totals[name] = totals[name] + share if name in totals else share

@@ -5,8 +5,8 @@ what is tracked is what joint training tracks, at theta. The alignment pass, whi
 domains, tracks the backbone's (and the discriminators'); the task's tracks those of what alone it
 runs through, the heads; without alignment the task's tracks all. An objective that a coordinator
 evaluates at other parameters only tracks nothing there, and :meth:`Objectives.track` runs it at
-theta once more, without gradients, if it would have tracked anything. docs/method.md, "Statistics
-belong to θ", says why.
+theta once more, without gradients, if it would have tracked anything. docs/method.md, "Where
+statistics are taken", says why.
 """
 
 from __future__ import annotations

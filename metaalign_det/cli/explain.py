@@ -136,11 +136,12 @@ def run(args: argparse.Namespace) -> int:
     from ..explain.features_report import features_report
     from ..explain.gradients_report import gradients_report
 
-    report = {
+    reports: dict[str, Callable] = {
         "attention": attention_report,
         "features": features_report,
         "gradients": gradients_report,
-    }[args.explain]
+    }
+    report = reports[args.explain]
     options = vars(args).copy()
     for name in ("explain", "command"):  # of the parsers
         options.pop(name, None)

@@ -28,7 +28,6 @@ from .progress import show_progress
 
 if TYPE_CHECKING:
     from ..sweeps.execute import Failure
-    from ..sweeps.plan import Variants
     from ..sweeps.runs import Run
 
 INTERRUPTED = "the same command continues where it stopped"
@@ -90,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     return 1 if failures else 0
 
 
-def read_variants(given: Sequence[Sequence[str]]) -> dict[str, Variants]:
+def read_variants(given: Sequence[Sequence[str]]) -> dict[str, dict[str, list[str]]]:
     """``--variant`` options as a mapping: method ("" for every one) -> name -> KEY VALUE pairs."""
     variants: dict[str, dict[str, list[str]]] = {}
     for label, *pairs in given:

@@ -8,6 +8,7 @@ import select
 import signal
 import threading
 import time
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -44,8 +45,8 @@ class SaveOnInterrupt(HookBase):
     def __init__(self, checkpointer: DurableCheckpointer) -> None:
         self.checkpointer = checkpointer
         self._asked = False
-        self._before: dict[int, object] = {}
-        self._group: dist.ProcessGroup | None = None
+        self._before: dict[int, Any] = {}
+        self._group: Any = None  # of the processes, on their processors
         self._watch: _Watch | None = None
 
     def before_train(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from detectron2.config import CfgNode
@@ -29,7 +29,7 @@ class OptimizerChain(torch.optim.Optimizer):
     def _share_groups(self) -> None:
         self.param_groups = [g for o in self.optimizers for g in o.param_groups]
 
-    def step(self, closure=None) -> None:
+    def step(self, closure: Callable[[], float] | None = None) -> None:
         for optimizer in self.optimizers:
             optimizer.step(closure)
 

@@ -10,6 +10,7 @@ from detectron2.config import CfgNode
 from detectron2.solver import LRMultiplier, WarmupParamScheduler
 from detectron2.solver import build_lr_scheduler as build_detectron2_lr_scheduler
 from fvcore.common.param_scheduler import ParamScheduler
+from torch.optim.lr_scheduler import LRScheduler
 
 from ..errors import UserError
 
@@ -31,7 +32,7 @@ class InverseParamScheduler(ParamScheduler):
         return (1 + self.gamma * where * self.max_iter) ** -self.power
 
 
-def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer):
+def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRScheduler:
     """Detectron2's schedules by name, and ``WarmupInverseLR``.
 
     Raises:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,9 @@ _FINAL = "model_final"
 _ORACLE_METRICS = ("voc/AP50_11pt", "bbox/AP50", "classification/accuracy")
 
 
-def with_selection(hooks: list[HookBase], cfg: CfgNode, checkpointer) -> list[HookBase]:
+def with_selection(
+    hooks: list[HookBase], cfg: CfgNode, checkpointer: DetectionCheckpointer
+) -> list[HookBase]:
     """The hooks with a :class:`SelectionHook` behind the evaluation, if ``SELECTION.ENABLED``."""
     if not cfg.SELECTION.ENABLED:
         return hooks
@@ -188,7 +191,7 @@ class SelectionHook(HookBase):
                 found.setdefault(name, {}).update({prefix + k: float(v) for k, v in scores.items()})
         return {name: scores for name, scores in found.items() if scores}
 
-    def _oracle_metric(self, metrics: dict[str, dict[str, float]]) -> str:
+    def _oracle_metric(self, metrics: Mapping[str, Mapping[str, float]]) -> str:
         found = metrics.get(self._oracle, {})
         wanted = self.cfg.SELECTION.ORACLE_METRIC
         if wanted and wanted not in found:
@@ -198,7 +201,7 @@ class SelectionHook(HookBase):
             )
         return wanted or next((m for m in _ORACLE_METRICS if m in found), next(iter(found), ""))
 
-    def _oracle_score(self, metrics: dict[str, dict[str, float]]) -> float:
+    def _oracle_score(self, metrics: Mapping[str, Mapping[str, float]]) -> float:
         return metrics.get(self._oracle, {}).get(self._oracle_metric(metrics), math.nan)
 
     def _put(self, name: str, value: float) -> None:

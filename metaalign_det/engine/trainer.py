@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode
@@ -22,6 +23,7 @@ from ..coordination import DoubleBackwardError, NonFiniteLossError, UnreachedPar
 from ..data.catalog.reading import read_once
 from ..data.loader.batch_split import check_batches
 from ..data.loader.build import (
+    AdaptationLoader,
     build_adaptation_train_loader,
     build_target_stream,
     build_test_loader,
@@ -85,12 +87,9 @@ class AdaptationTrainer(DefaultTrainer):
         )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         average = source.learning.average
+        beside: dict[str, Any] = {} if average is None else {"teacher": average}
         self.checkpointer = DurableCheckpointer(
-            model,
-            cfg.OUTPUT_DIR,
-            cfg=cfg,
-            trainer=weakref.proxy(self),
-            **({} if average is None else {"teacher": average}),
+            model, cfg.OUTPUT_DIR, cfg=cfg, trainer=weakref.proxy(self), **beside
         )
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
@@ -112,7 +111,7 @@ class AdaptationTrainer(DefaultTrainer):
         else:
             load_weights(self.checkpointer, self.cfg.MODEL.WEIGHTS)
 
-    def train(self):
+    def train(self) -> Any:
         """Train from ``start_iter``; see ``DefaultTrainer.train``.
 
         Raises:
@@ -188,19 +187,23 @@ class AdaptationTrainer(DefaultTrainer):
         return model
 
     @classmethod
-    def build_optimizer(cls, cfg: CfgNode, model):
+    def build_optimizer(cls, cfg: CfgNode, model: torch.nn.Module) -> torch.optim.Optimizer:
         return build_optimizer(cfg, model)
 
     @classmethod
-    def build_lr_scheduler(cls, cfg: CfgNode, optimizer):
+    def build_lr_scheduler(
+        cls, cfg: CfgNode, optimizer: torch.optim.Optimizer
+    ) -> torch.optim.lr_scheduler.LRScheduler:
         return build_lr_scheduler(cfg, optimizer)
 
     @classmethod
-    def build_train_loader(cls, cfg: CfgNode, start_iter: int = 0, seed: int | None = None):
+    def build_train_loader(
+        cls, cfg: CfgNode, start_iter: int = 0, seed: int | None = None
+    ) -> AdaptationLoader:
         return build_adaptation_train_loader(cfg, start_iter=start_iter, seed=seed)
 
     @classmethod
-    def build_test_loader(cls, cfg: CfgNode, dataset_name: str):
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable:
         return build_test_loader(cfg, dataset_name)
 
     @classmethod
@@ -208,9 +211,14 @@ class AdaptationTrainer(DefaultTrainer):
         return build_evaluator(cfg, dataset_name)
 
     @classmethod
-    def test(cls, cfg: CfgNode, model, evaluators=None) -> dict:
+    def test(
+        cls,
+        cfg: CfgNode,
+        model: torch.nn.Module,
+        evaluators: list[DatasetEvaluator] | None = None,
+    ) -> dict:
         """Scores by data set; with ``TEST.ADAPTIVE_BN``, under statistics of the target."""
-        context = nullcontext()
+        context: AbstractContextManager = nullcontext()
         if cfg.TEST.ADAPTIVE_BN:
             if not cfg.DATASETS.TARGET:
                 raise UserError("TEST.ADAPTIVE_BN needs images: name some in DATASETS.TARGET")

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 
 class Truth(NamedTuple):
@@ -118,7 +118,7 @@ def precision_recall(
     return Curve(recall, tp / np.maximum(tp + fp, np.finfo(np.float64).eps), positives)
 
 
-def _joined(parts: list[NDArray], dtype) -> NDArray:
+def _joined(parts: list[NDArray], dtype: DTypeLike) -> NDArray:
     return np.concatenate([np.zeros(0, dtype), *parts]).astype(dtype)
 
 
@@ -170,8 +170,8 @@ def coco_ap(truths: Sequence[Truth], detected: Sequence[Detected], num_classes: 
     images = [{"id": i} for i in range(len(truths))]
     categories = [{"id": k, "name": str(k)} for k in range(num_classes)]
 
-    def table(entries, extra) -> COCO:
-        annotations = []
+    def table(entries: Sequence[Any], extra: Callable[[Any, int], dict]) -> COCO:
+        annotations: list[dict] = []
         for i, entry in enumerate(entries):
             for j, (x0, y0, x1, y1) in enumerate(entry.boxes.tolist()):
                 w, h = x1 - x0, y1 - y0

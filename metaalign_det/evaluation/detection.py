@@ -8,7 +8,7 @@ side, with COCO's: ``AP50_11pt`` (11-point, VOC 2007; what SW-DA and MetaAlign r
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -195,7 +195,13 @@ class DetectionEvaluator(DatasetEvaluator):
                 len(self._truths),
             )
 
-    def _report(self, scores, results, positives, detected) -> None:
+    def _report(
+        self,
+        scores: Mapping[str, Sequence[float]],
+        results: Mapping[str, float],
+        positives: Sequence[int],
+        detected: Sequence[Detected],
+    ) -> None:
         counts = np.zeros(len(self.class_names), np.int64)
         for found in detected:
             np.add.at(counts, found.classes, 1)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from detectron2.config import CfgNode
+
 from ..alignment.base import AlignmentMethod
 from ..alignment.registry import ALIGNMENT_METHODS, build_alignment_method
 from ..alignment.schedules import schedule_value
@@ -39,13 +41,15 @@ class AlignmentWeight:
         return self.weight * schedule_value(self.schedule, iteration, self.steps, self.slope)
 
     @classmethod
-    def from_config(cls, cfg) -> AlignmentWeight:
+    def from_config(cls, cfg: CfgNode) -> AlignmentWeight:
         align = cfg.MODEL.ALIGN
         steps = align.SCHEDULE_STEPS or cfg.SOLVER.MAX_ITER
         return cls(align.LAMBDA, align.SCHEDULE, steps, align.SCHEDULE_SLOPE)
 
 
-def alignment_from_config(cfg, in_features: int, num_sources: int) -> AlignmentMethod | None:
+def alignment_from_config(
+    cfg: CfgNode, in_features: int, num_sources: int
+) -> AlignmentMethod | None:
     """The method that ``MODEL.ALIGN`` describes, or None for "none".
 
     Args:

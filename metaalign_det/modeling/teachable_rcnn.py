@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor
@@ -18,8 +20,11 @@ from .distillation import (
 #: Numbers of the domains of a detector.
 SOURCE, TARGET = 0, 1
 
+#: A mixin's base: to a type checker, whatever it is mixed into.
+_Host: Any = object
 
-class TeachableRCNN:
+
+class TeachableRCNN(_Host):
     """The teacher's part of :class:`AdaptableModel`, for a ``GeneralizedRCNN``; a mixin.
 
     It needs ``_extract`` and ``_context`` of the class that it is mixed into.
@@ -36,7 +41,7 @@ class TeachableRCNN:
         return SoftTargets(features, context, objectness, deltas)
 
     def distillation_losses(
-        self, images: list[dict], teacher: TeachableRCNN, targets: SoftTargets, threshold: float
+        self, images: list[dict], teacher: Any, targets: SoftTargets, threshold: float
     ) -> dict[str, Tensor]:
         """``loss_rpn_cls``, ``loss_rpn_loc``, ``loss_cls``, ``loss_box_reg``: see distillation."""
         batch, features = self._extract(images, TARGET)

@@ -117,7 +117,7 @@ def weights_in(content: dict[str, Any], path: str | Path) -> dict[str, Tensor]:
         for k, v in state.items()
     )
     if hasattr(state, "_metadata"):  # versions of the modules: what old weights are upgraded by
-        weights._metadata = state._metadata
+        weights._metadata = state._metadata  # type: ignore[attr-defined]
     return weights
 
 
@@ -235,7 +235,9 @@ class _Buffer(_Inert):
 
     def plain(self) -> np.ndarray:
         data, dtype, shape, order = self.arguments
-        return _array(dtype, data).reshape(shape, order="F" if order == "F" else "C")
+        fortran = order == "F"
+        array: Any = _array(dtype, data)
+        return array.reshape(shape, order="F" if fortran else "C")
 
 
 class _Scalar(_Inert):

@@ -33,7 +33,7 @@ class Interval(NamedTuple):
 UNKNOWN = Interval(math.nan, math.nan)
 
 
-def mean_and_sd(values: Sequence[Real]) -> tuple[float, float]:
+def mean_and_sd(values: Sequence[float]) -> tuple[float, float]:
     """Mean and sample standard deviation (n - 1); NaNs are left out.
 
     Returns:

@@ -18,7 +18,7 @@ from ..errors import UserError
 from ..files import write_json
 from .statistics import mean_and_sd
 
-Cell = str | Real | Sequence[Real] | None
+Cell = str | float | Sequence[float] | None
 
 _STYLES = {"text": "simple", "markdown": "pipe"}
 

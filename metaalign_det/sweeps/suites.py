@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 
@@ -151,7 +151,9 @@ def _leave_one_out(name: str, title: str, domains: Mapping[str, str]) -> Benchma
     return Benchmark(name, title, tasks, columns, average=True)
 
 
-def _one_task(name: str, title: str, task: str, columns: Mapping[str, str], **options) -> Benchmark:
+def _one_task(
+    name: str, title: str, task: str, columns: Mapping[str, str], **options: Any
+) -> Benchmark:
     """One run, scored on several data sets: column label -> data set."""
     return Benchmark(
         name,

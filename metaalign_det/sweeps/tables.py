@@ -215,7 +215,15 @@ def _describe(choice: Choice) -> str:
     return text + "."
 
 
-def _facts(benchmark, runs, seeds, metric, command, missing, choices) -> dict[str, Any]:
+def _facts(
+    benchmark: Benchmark,
+    runs: Sequence[Run],
+    seeds: Sequence[int],
+    metric: str,
+    command: str,
+    missing: Any,
+    choices: Sequence[Choice],
+) -> dict[str, Any]:
     return {
         "benchmark": benchmark.name,
         "metric": metric,

@@ -10,7 +10,7 @@ Shape shorthand: N images, C channels in, K out, (H, W) and (h, w) positions in 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -52,7 +52,9 @@ class FastSecondDerivatives(TorchFunctionMode):
     def wants(self, weight: int) -> bool:
         return self._wanted is None or weight in self._wanted
 
-    def __torch_function__(self, func, types, args=(), kwargs=None) -> Any:
+    def __torch_function__(
+        self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
         kwargs = kwargs or {}
         if func is torch.conv2d:
             y = _conv2d(self, *args, **kwargs)
@@ -78,14 +80,14 @@ def _conv2d(
         return None
     if torch.is_autocast_enabled(input.device.type) or input.dtype != weight.dtype:
         return None
-    stride, padding = _pair(stride), _pair(padding)
-    if weight.shape[2:] == (1, 1) and padding == (0, 0) and stride != (1, 1):
+    steps, pads = _pair(stride), _pair(padding)
+    if weight.shape[2:] == (1, 1) and pads == (0, 0) and steps != (1, 1):
         # It looks at every s-th position only. The kernels for gradients of strided convolutions
         # are several times slower than a dense one on what is looked at.
-        input = input[:, :, :: stride[0], :: stride[1]].contiguous()
-        stride = (1, 1)
+        input = input[:, :, :: steps[0], :: steps[1]].contiguous()
+        steps = (1, 1)
     weight_id = id(weight) if weight.is_leaf else None
-    layer = _Layer(mode, weight_id, stride, padding, _pair(dilation), groups)
+    layer = _Layer(mode, weight_id, steps, pads, _pair(dilation), groups)
     return _Convolution.apply(input, weight, bias, layer)
 
 
@@ -104,7 +106,9 @@ class _Layer(NamedTuple):
             x, weight, bias, self.stride, self.padding, self.dilation, False, (0, 0), self.groups
         )
 
-    def backward(self, grad: Tensor, x: Tensor, weight: Tensor, wanted: tuple[bool, bool, bool]):
+    def backward(
+        self, grad: Tensor, x: Tensor, weight: Tensor, wanted: tuple[bool, bool, bool]
+    ) -> tuple[Tensor | None, ...]:
         """What ``grad`` (N, K, h, w) gives with the weight for x, with x for the weight, for b."""
         return torch.ops.aten.convolution_backward(
             grad,
@@ -135,12 +139,12 @@ class _Convolution(torch.autograd.Function):
         return layer.forward(x, weight, bias)
 
     @staticmethod
-    def setup_context(ctx, inputs, output) -> None:
+    def setup_context(ctx: Any, inputs: tuple, output: Any) -> None:
         x, weight, _, ctx.layer = inputs
         ctx.save_for_backward(x, weight)
 
     @staticmethod
-    def backward(ctx, grad: Tensor):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         for_x, for_weight, for_bias, _ = ctx.needs_input_grad
         wanted = (for_x, for_weight and ctx.layer.wants_weight(), for_bias)
@@ -153,7 +157,9 @@ class _Backward(torch.autograd.Function):
     """(gy, x, W) -> (gx, gW, gb): the first is linear in gy and W, the second in gy and x."""
 
     @staticmethod
-    def forward(grad: Tensor, x: Tensor, weight: Tensor, layer: _Layer, wanted):
+    def forward(
+        grad: Tensor, x: Tensor, weight: Tensor, layer: _Layer, wanted: tuple[bool, bool, bool]
+    ) -> tuple[Tensor | None, ...]:
         for_x, for_weight, for_bias = wanted
         if not (for_weight and layer.skips_weight_value()):
             return layer.backward(grad, x, weight, wanted)
@@ -163,13 +169,15 @@ class _Backward(torch.autograd.Function):
         return gx, weight.new_zeros(()).expand_as(weight), gb
 
     @staticmethod
-    def setup_context(ctx, inputs, output) -> None:
+    def setup_context(ctx: Any, inputs: tuple, output: Any) -> None:
         grad, x, weight, ctx.layer, _ = inputs
         ctx.save_for_backward(grad, x, weight)
         ctx.set_materialize_grads(False)
 
     @staticmethod
-    def backward(ctx, for_gx: Tensor | None, for_gw: Tensor | None, for_gb: Tensor | None):
+    def backward(
+        ctx: Any, for_gx: Tensor | None, for_gw: Tensor | None, for_gb: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
         """Of a scalar's gradients with respect to gx, gW and gb, those for gy, x and W."""
         grad, x, weight = ctx.saved_tensors
         layer = ctx.layer

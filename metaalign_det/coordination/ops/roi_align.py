@@ -11,7 +11,7 @@ output.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torchvision  # noqa: F401  (registers torch.ops.torchvision)
@@ -26,7 +26,7 @@ class _Geometry(NamedTuple):
     output_size: tuple[int, int]
     sampling_ratio: int
     aligned: bool
-    feature_shape: tuple[int, int, int, int]
+    feature_shape: tuple[int, ...]
 
 
 class _Gather(torch.autograd.Function):
@@ -40,12 +40,12 @@ class _Gather(torch.autograd.Function):
         )
 
     @staticmethod
-    def setup_context(ctx, inputs, output) -> None:
+    def setup_context(ctx: Any, inputs: tuple, output: Any) -> None:
         _, rois, ctx.geometry = inputs
         ctx.save_for_backward(rois)
 
     @staticmethod
-    def backward(ctx, grad: Tensor):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (rois,) = ctx.saved_tensors
         return _Scatter.apply(grad, rois, ctx.geometry), None, None
 
@@ -67,12 +67,12 @@ class _Scatter(torch.autograd.Function):
         )
 
     @staticmethod
-    def setup_context(ctx, inputs, output) -> None:
+    def setup_context(ctx: Any, inputs: tuple, output: Any) -> None:
         _, rois, ctx.geometry = inputs
         ctx.save_for_backward(rois)
 
     @staticmethod
-    def backward(ctx, grad: Tensor):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (rois,) = ctx.saved_tensors
         return _Gather.apply(grad, rois, ctx.geometry), None, None
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch.nn.functional as F
+from detectron2.config import CfgNode
 from detectron2.layers import Conv2d, ShapeSpec, get_norm
 from detectron2.modeling import BACKBONE_REGISTRY
 from detectron2.modeling.backbone import Backbone
@@ -116,7 +117,7 @@ def _layer(
 
 
 @BACKBONE_REGISTRY.register()
-def build_digits_backbone(cfg, input_shape: ShapeSpec) -> DigitsNet:
+def build_digits_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> DigitsNet:
     """A :class:`DigitsNet` from ``MODEL.DIGITS_NET``."""
     node = cfg.MODEL.DIGITS_NET
     return DigitsNet(input_shape.channels, node.CHANNELS, node.FC_DIM, node.NORM, node.STRIDE)

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
-from detectron2.config import configurable
+from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 from detectron2.modeling.backbone import Backbone
 from detectron2.utils.events import get_event_storage, has_event_storage
@@ -102,7 +102,7 @@ class DomainAdaptiveClassifier(AdaptableModel):
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
 
     @classmethod
-    def from_config(cls, cfg) -> dict:
+    def from_config(cls, cfg: CfgNode) -> dict:
         backbone = build_backbone(cfg)
         node = cfg.MODEL.CLASSIFIER
         if node.NUM_CLASSES < 2:
@@ -126,7 +126,7 @@ class DomainAdaptiveClassifier(AdaptableModel):
         }
 
     @property
-    def device(self) -> torch.device:
+    def device(self) -> torch.device:  # type: ignore[override]
         return self.pixel_mean.device
 
     # ---- the contract -----------------------------------------------------------------------
@@ -158,7 +158,7 @@ class DomainAdaptiveClassifier(AdaptableModel):
         return backbone_stages(self.backbone)
 
     @property
-    def alignment_needs_target(self) -> bool:
+    def alignment_needs_target(self) -> bool:  # type: ignore[override]
         return self.between != "sources"
 
     def discriminator_prefixes(self) -> tuple[str, ...]:
@@ -193,7 +193,7 @@ class DomainAdaptiveClassifier(AdaptableModel):
 
     # ---- as a Detectron2 model --------------------------------------------------------------
 
-    def forward(self, batch: dict[str, list[dict]] | list[dict]):
+    def forward(self, batch: dict[str, list[dict]] | list[dict]) -> dict[str, Tensor] | list[dict]:
         """
         Args:
             batch: in training ``{"source": [...], "target": [...]}``, or a plain list of labelled
@@ -204,7 +204,7 @@ class DomainAdaptiveClassifier(AdaptableModel):
             ``{"scores": (K,) probabilities, "logits": (K,)}``.
         """
         if not self.training:
-            return self.inference(batch)
+            return self.inference(batch)  # type: ignore[arg-type]
         if not isinstance(batch, dict):
             return self.task_losses(batch)
         source, target = batch["source"], batch.get("target", [])
@@ -315,7 +315,10 @@ class DomainAdaptiveClassifier(AdaptableModel):
             named = self.between == "target"
             name = ("source", "target")[d] if named else f"domain{d}"
             of = domains == d
-            put_scalar(f"da/acc_{name}", lambda of=of, d=d: domain_accuracy(logits[of], d))
+            put_scalar(
+                f"da/acc_{name}",
+                lambda of=of, d=d: domain_accuracy(logits[of], d),  # type: ignore[misc]
+            )
 
 
 def _linear(in_features: int, out_features: int) -> nn.Linear:

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import torch
-from detectron2.config import configurable
+from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
 from detectron2.structures import ImageList
 from detectron2.utils.events import get_event_storage
@@ -56,7 +57,7 @@ class SWDARCNN(TeachableRCNN, AdaptableModel, GeneralizedRCNN):
         alignments: Mapping[str, Alignment],
         context: bool = False,
         rois_per_image: int = 32,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         """
         Args:
@@ -77,7 +78,7 @@ class SWDARCNN(TeachableRCNN, AdaptableModel, GeneralizedRCNN):
         make_twice_differentiable(self)
 
     @classmethod
-    def from_config(cls, cfg) -> dict:
+    def from_config(cls, cfg: CfgNode) -> dict:
         ret = super().from_config(cfg)
         discriminators, alignments = discriminators_from_config(
             cfg, ret["backbone"].output_shape(), ret["roi_heads"]
@@ -131,7 +132,7 @@ class SWDARCNN(TeachableRCNN, AdaptableModel, GeneralizedRCNN):
 
     # ---- as a Detectron2 model --------------------------------------------------------------
 
-    def forward(self, batch: dict[str, list[dict]] | list[dict]):
+    def forward(self, batch: dict[str, list[dict]] | list[dict]) -> dict[str, Tensor] | list[dict]:
         """
         Args:
             batch: in training ``{"source": [...], "target": [...]}``, or a plain list of labelled
@@ -142,7 +143,7 @@ class SWDARCNN(TeachableRCNN, AdaptableModel, GeneralizedRCNN):
             ``{"instances": Instances}`` for each input, as any Detectron2 detector.
         """
         if not self.training:
-            return self.inference(batch)
+            return self.inference(batch)  # type: ignore[arg-type]
         if not isinstance(batch, dict):
             return self.task_losses(batch)
         source, target = batch["source"], batch.get("target", [])
@@ -158,7 +159,7 @@ class SWDARCNN(TeachableRCNN, AdaptableModel, GeneralizedRCNN):
         batched_inputs: list[dict],
         detected_instances: list | None = None,
         do_postprocess: bool = True,
-    ):
+    ) -> list:
         """See ``GeneralizedRCNN.inference``; context vectors enter where they are switched on."""
         if not self.context_from or detected_instances is not None:
             return super().inference(batched_inputs, detected_instances, do_postprocess)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -59,7 +59,7 @@ class ContextOutputLayers(FastRCNNOutputLayers):
     """
 
     @configurable
-    def __init__(self, input_shape: ShapeSpec, *, context_dim: int, **kwargs) -> None:
+    def __init__(self, input_shape: ShapeSpec, *, context_dim: int, **kwargs: Any) -> None:
         """
         Args:
             input_shape: of a region feature, without the context.
@@ -102,7 +102,11 @@ class _Sample(NamedTuple):
     random_state: RandomState
 
 
-class ContextMixin:
+#: A mixin's base: to a type checker, whatever it is mixed into.
+_Host: Any = object
+
+
+class ContextMixin(_Host):
     """What both heads share; to stand before a Detectron2 ``ROIHeads`` in the list of bases.
 
     Each adds ``roi_features`` and a ``forward`` that takes ``context``.
@@ -266,7 +270,9 @@ class ContextStandardROIHeads(ContextMixin, StandardROIHeads):
             features = {**features, _CONTEXT: context}
         return super().forward(images, features, proposals, targets)
 
-    def _forward_box(self, features: dict[str, Tensor], proposals: list[Instances]):
+    def _forward_box(
+        self, features: dict[str, Tensor], proposals: list[Instances]
+    ) -> dict[str, Tensor] | list[Instances]:
         if _CONTEXT not in features:
             return super()._forward_box(features, proposals)
         regions = self.roi_features(features, [p.proposal_boxes for p in proposals])
