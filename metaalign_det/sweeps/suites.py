@@ -72,6 +72,8 @@ class Benchmark:
         average: add the mean over all columns, taken per seed.
         validation: label of the column that settings may be chosen on; "" where there is none,
             so that nothing is chosen on a test.
+        validation_columns: instead of such a column, scores that are in no table, by whose mean
+            settings may be chosen.
     """
 
     name: str
@@ -81,6 +83,12 @@ class Benchmark:
     metrics: tuple[str, ...] = (ACCURACY,)
     average: bool = False
     validation: str = ""
+    validation_columns: tuple[Column, ...] = ()
+
+    def columns_to_choose_by(self) -> tuple[Column, ...]:
+        """The scores whose mean chooses settings; () where there is no validation data."""
+        chosen = tuple(c for c in self.columns if c.label == self.validation)
+        return self.validation_columns or chosen
 
     def restrict(self, labels: Sequence[str]) -> Benchmark:
         """The benchmark with some of its tasks, in its own order; without their average.
@@ -102,6 +110,9 @@ class Benchmark:
             self,
             tasks=tasks,
             columns=tuple(c for c in self.columns if c.task in {t.label for t in tasks}),
+            validation_columns=tuple(
+                c for c in self.validation_columns if c.task in {t.label for t in tasks}
+            ),
             average=self.average and len(tasks) == len(self.tasks),
         )
 
@@ -121,21 +132,31 @@ def _transfers(
 def _adaptations(name: str, title: str, prefix: str, domains: Mapping[str, str]) -> Benchmark:
     """Every ordered pair of domains that have splits: adapted on ``train``, scored on ``test``.
 
-    The target's ``val`` is evaluated beside it: settings are chosen by its mean.
+    The target's ``val`` is evaluated beside it: settings are chosen by its mean over the pairs.
     """
-    tasks, columns = [], []
+    tasks, columns, validation = [], [], []
     for s, source in domains.items():
         for t, target in domains.items():
             if s == t:
                 continue
-            label = f"{s}→{t}"
-            train, tests = (
+            test, val = f"{prefix}_{target}_test", f"{prefix}_{target}_val"
+            task = Task(
+                f"{s}→{t}",
                 (f"{prefix}_{source}_train",),
-                (f"{prefix}_{target}_test", f"{prefix}_{target}_val"),
+                (f"{prefix}_{target}_train",),
+                (test, val),
             )
-            tasks.append(Task(label, train, (f"{prefix}_{target}_train",), tests))
-            columns.append(Column(label, label, tests[0]))
-    return Benchmark(name, title, tuple(tasks), tuple(columns), average=True)
+            tasks.append(task)
+            columns.append(Column(task.label, task.label, test))
+            validation.append(Column(f"{task.label} val", task.label, val))
+    return Benchmark(
+        name,
+        title,
+        tuple(tasks),
+        tuple(columns),
+        average=True,
+        validation_columns=tuple(validation),
+    )
 
 
 def _leave_one_out(name: str, title: str, domains: Mapping[str, str]) -> Benchmark:

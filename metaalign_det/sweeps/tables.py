@@ -58,33 +58,35 @@ def _key(run: Run) -> tuple[str, str, str, int]:
 
 
 def check_validation(benchmark: Benchmark) -> str:
-    """The label of the benchmark's validation column.
+    """What the benchmark's settings are chosen by, for a reader.
 
     Raises:
-        UserError: it has none; choosing on a test set would be choosing on target test labels.
+        UserError: it has no validation data; choosing on a test set would be choosing on target
+            test labels.
     """
-    if not benchmark.validation:
+    columns = benchmark.columns_to_choose_by()
+    if not columns:
         raise UserError(
             f"--select: {benchmark.name} has no validation set; a choice by the scores of its test "
             "sets would use the labels it is reported on. Choose without labels (--select-by ensv) "
             "or run every variant as a row of its own (without --select)"
         )
-    return benchmark.validation
+    return columns[0].label if len(columns) == 1 else f"the mean of {len(columns)} validation sets"
 
 
 def choose(benchmark: Benchmark, runs: Sequence[Run], metric: str) -> list[Choice]:
     """For each method the variant of the best mean over seeds on validation data.
 
     Args:
-        benchmark: one with a validation column.
+        benchmark: one with validation data; of several sets, the mean counts.
         runs: of all variants; ties go to the variant that comes first.
         metric: percent, the higher the better.
 
     Raises:
-        UserError: the benchmark has no validation column, or the runs no such metric.
+        UserError: the benchmark has no validation data, or the runs no such metric.
     """
     label = check_validation(benchmark)
-    column = next(c for c in benchmark.columns if c.label == label)
+    columns = benchmark.columns_to_choose_by()
     scores = gather(runs)
     _check_metric(scores, metric)
     choices = []
@@ -94,6 +96,7 @@ def choose(benchmark: Benchmark, runs: Sequence[Run], metric: str) -> list[Choic
         for variant in dict.fromkeys(run.variant for run in runs if run.method == method):
             values = [
                 _value(scores, _key(run), column.dataset, metric)
+                for column in columns
                 for run in runs
                 if (run.method, run.variant, run.task.label) == (method, variant, column.task)
             ]

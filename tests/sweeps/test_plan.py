@@ -29,9 +29,20 @@ def test_every_benchmark_names_registered_data_and_its_own_tasks():
         for task in benchmark.tasks:
             assert {*task.train, *task.target, *task.test} <= registered
         tests = {t.label: t.test for t in benchmark.tasks}
-        assert all(c.dataset in tests[c.task] for c in benchmark.columns)
+        scored = [*benchmark.columns, *benchmark.columns_to_choose_by()]
+        assert all(c.dataset in tests[c.task] for c in scored)
         assert benchmark.validation in {"", *(c.label for c in benchmark.columns)}
         assert len({t.slug for t in benchmark.tasks}) == len(benchmark.tasks)
+
+
+def test_pairs_of_the_embedded_sets_are_all_there_and_chosen_on_no_test():
+    for name, pairs in (("icons", 12), ("digits", 6)):
+        benchmark = get_benchmark(name)
+        assert len(benchmark.tasks) == len(benchmark.columns) == pairs
+        for task in benchmark.tasks:
+            assert all(n.endswith("_train") for n in (*task.train, *task.target))
+        assert {c.dataset.rpartition("_")[2] for c in benchmark.columns} == {"test"}
+        assert {c.dataset.rpartition("_")[2] for c in benchmark.columns_to_choose_by()} == {"val"}
 
 
 def test_pacs_trains_on_all_but_the_test_domain():

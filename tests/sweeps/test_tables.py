@@ -60,6 +60,29 @@ def test_the_choice_looks_at_validation_and_not_at_test(place):
     assert choice.variant == "val"
 
 
+def test_settings_of_a_benchmark_of_pairs_are_chosen_on_the_mean_of_its_validation_sets(place):
+    variants = {"": {"a": ["SOLVER.BASE_LR", "1.0"], "b": ["SOLVER.BASE_LR", "2.0"]}}
+    runs = plan(place, "digits", variants=variants)
+    assert len(runs) == 12
+    for run in runs:
+        run.folder.mkdir(parents=True)
+        # b is the better one on one validation set alone, and on every test set.
+        best = run.task.label == "Mn→Op"
+        val = {"a": 50, "b": 90 if best else 40}[run.variant]
+        test, name = {"a": 0, "b": 99}[run.variant], run.task.test[0].removesuffix("_test")
+        record = {
+            f"{name}_test/classification/accuracy": test,
+            f"{name}_val/classification/accuracy": val,
+        }
+        (run.folder / "metrics.json").write_text(json.dumps({"iteration": 4, **record}))
+        collect_scores(run)
+    (choice,) = choose(get_benchmark("digits"), runs, "classification/accuracy")
+    assert choice.variant == "a" and choice.by == "the mean of 6 validation sets"
+    assert choice.validation == pytest.approx({"a": 50, "b": (90 + 5 * 40) / 6})
+    _, columns = make_rows(get_benchmark("digits"), runs, "classification/accuracy")
+    assert columns[1:] == ["Mn→Op", "Mn→Mf", "Op→Mn", "Op→Mf", "Mf→Mn", "Mf→Op", "Avg"]
+
+
 @pytest.fixture
 def tool(place, monkeypatch):
     monkeypatch.setattr(sweep_command, "TRAIN_COMMAND", (sys.executable, str(place / "train.py")))
