@@ -12,6 +12,7 @@ from detectron2.data import DatasetCatalog
 from metaalign_det.config import load_cfg
 from metaalign_det.data import check_data, register_all
 from metaalign_det.data.catalog.register import FORMATS
+from metaalign_det.data.doctor.findings import registered_checks
 from tests.data.make_tiny_formats import coco_json, make_tiny_coco, make_tiny_yolo, save_image
 from tests.data.make_tiny_voc import annotation_xml
 
@@ -72,3 +73,10 @@ def test_every_format_has_a_row_and_an_example():
     shown = " ".join(blocks("yaml"))
     public = {"cityscapes", "kitti"}  # registered by name, above
     assert all(f"FORMAT: {name}" in shown for name in set(FORMATS) - public)
+
+
+def test_every_check_is_in_the_table_and_no_other():
+    table = OWN.partition("| check | finds |")[2].partition("\n\n")[0]
+    first_columns = [line.split("|")[1] for line in table.strip().splitlines()[1:]]
+    named = {name for column in first_columns for name in re.findall(r"`(\w+)`", column)}
+    assert named == {check.name for check in registered_checks()}

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
-from ...errors import BadImageError
+from ...errors import BadImageError, UserError
 from ..formats.image_headers import open_image, orientation
 from ..views.images import to_gray
 
@@ -59,6 +61,9 @@ def read_facts(
 
     Returns:
         dict: file -> its facts.
+
+    Raises:
+        UserError: one of the processes was killed.
     """
     files = list(dict.fromkeys(files))
     jobs = min(jobs or os.cpu_count() or 1, max(1, len(files) // _CHUNK))
@@ -76,13 +81,25 @@ def read_facts(
                 facts[file] = look_at(file)
                 bar.update()
             return facts
-        with multiprocessing.get_context().Pool(
-            jobs, initializer=cv2.setNumThreads, initargs=(1,)
-        ) as pool:
-            for one in pool.imap_unordered(look_at, files, chunksize=_CHUNK):
+        # Unlike multiprocessing's, this pool notices when one of its processes is killed.
+        pool = ProcessPoolExecutor(jobs, initializer=_start_process)
+        try:
+            for one in pool.map(look_at, files, chunksize=_CHUNK):
                 facts[one.file] = one
                 bar.update()
+        except BrokenProcessPool as error:
+            raise UserError(
+                f"a process that reads images was killed after {len(facts)} of {len(files)}; is "
+                "there enough memory? --jobs 1 needs the least"
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
     return facts
+
+
+def _start_process() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to answer
+    cv2.setNumThreads(1)
 
 
 def look_at(file: str) -> ImageFacts:

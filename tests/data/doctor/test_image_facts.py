@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from metaalign_det.data.doctor import image_facts
 from metaalign_det.data.doctor.image_facts import look_at, perceptual_hash, read_facts
+from metaalign_det.errors import UserError
 
 
 def photo(size=(640, 480)):
@@ -70,6 +75,16 @@ def test_several_processes_find_what_one_finds(tmp_path):
         files.append(str(tmp_path / f"{n}.png"))
         photo((30 + n, 40)).save(files[-1])
     assert read_facts(files, jobs=2, progress=False) == read_facts(files, jobs=1, progress=False)
+
+
+def killed(file):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_is_killed_is_one_sentence(monkeypatch):
+    monkeypatch.setattr(image_facts, "look_at", killed)
+    with pytest.raises(UserError, match="a process that reads images was killed"):
+        read_facts([str(n) for n in range(40)], jobs=2, progress=False)
 
 
 def test_the_hash_has_as_many_bits_above_as_below_the_median():
