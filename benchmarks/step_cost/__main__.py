@@ -32,6 +32,7 @@ from tqdm import tqdm  # noqa: E402
 
 import metaalign_det.modeling  # noqa: E402, F401  (registers)
 from benchmarks.step_cost import measure as benchmark  # noqa: E402
+from benchmarks.step_cost.arms import ARMS, MAIN_ARMS  # noqa: E402
 from benchmarks.step_cost.tables import as_json, parts_of, rows_of  # noqa: E402
 from metaalign_det.cli.arguments import add_opts  # noqa: E402
 from metaalign_det.cli.errors import exit_code_of  # noqa: E402
@@ -57,8 +58,6 @@ PRESETS: dict[str, tuple[str, tuple[str, ...], tuple[int, int]]] = {
     # Detectron2's own pooling for C4: heavier heads, as most of its users run them.
     "r50_pool14": (_C4, (*_R50, *_ROIS, "MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION", "14"), (256, 256)),
 }
-_MAIN_ARMS = [a for a in benchmark.ARMS if not a.endswith("-task") or a.startswith("first")]
-_MAIN_ARMS.append("authors-task")
 
 
 def arguments() -> argparse.Namespace:
@@ -71,12 +70,12 @@ def arguments() -> argparse.Namespace:
     add("--preset", choices=PRESETS, help="a config, its options and an image size")
     add("--config-file", metavar="FILE", help="instead of a preset")
     add("--image-size", type=int, nargs="+", metavar="PIXELS", help="height and width, or both")
-    add("--arms", nargs="+", choices=benchmark.ARMS, default=_MAIN_ARMS, metavar="ARM")
+    add("--arms", nargs="+", choices=ARMS, default=MAIN_ARMS, metavar="ARM")
     add("--rounds", type=int, default=10, help="rounds that count (default: 10)")
     add("--discard", type=int, default=2, help="rounds before them (default: 2)")
     add("--no-memory", action="store_true", help="time only")
     add("--output", type=Path, metavar="FILE", help="JSON to write")
-    add("--memory-of", choices=benchmark.ARMS, help=argparse.SUPPRESS)
+    add("--memory-of", choices=ARMS, help=argparse.SUPPRESS)
     add_opts(parser)
     args = parser.parse_args()
     if (args.preset is None) == (args.config_file is None):

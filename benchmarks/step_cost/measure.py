@@ -21,12 +21,12 @@ from pathlib import Path
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
 
+from benchmarks.step_cost.arms import ARMS, cfg_of
 from benchmarks.step_cost.authors import AuthorsGradients
-from metaalign_det.adaptation.joint import JointGradients
-from metaalign_det.adaptation.metaalign import MetaAlignGradients
+from benchmarks.step_cost.noise import noise_batch, with_strong_target
+from metaalign_det.adaptation.registry import build_gradient_source
 from metaalign_det.adaptation.source import GradientSource
 from metaalign_det.adaptation.stage_groups import build_stage_groups
 from metaalign_det.adaptation.step import Batch
@@ -36,47 +36,6 @@ from metaalign_det.engine.optimizers import build_optimizer
 from metaalign_det.engine.trainer import AdaptationTrainer
 from metaalign_det.errors import UserError
 from metaalign_det.modeling.backbone.random_start import temper_random_weights
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One way of computing a step's gradients.
-
-    Args:
-        label: for the table.
-        scheme: "plain", "lookahead" or "authors".
-        role, order, hvp: as in ``METAALIGN``.
-        cost: the cost model, forwards (b, h, d) a step with one image of each domain, a backward
-            pass counted as two forwards, a Hessian-vector product as twice forward and backward,
-            and an evaluation for its graph alone as two, without gradients of weights.
-    """
-
-    label: str
-    scheme: str
-    cost: tuple[int, int, int]
-    role: str = "alignment"
-    order: str = "first"
-    hvp: str = "keep_graph"
-
-
-#: Name on the command line -> arm.
-ARMS: dict[str, Arm] = {
-    "plain": Arm("plain joint training", "plain", (6, 3, 6)),
-    "first-alignment": Arm("first order, role alignment", "lookahead", (9, 3, 6)),
-    "first-task": Arm("first order, role task", "lookahead", (9, 3, 6), "task"),
-    "exact-keep": Arm("exact, keep_graph", "lookahead", (21, 3, 18), order="exact"),
-    "exact-recompute": Arm(
-        "exact, recompute", "lookahead", (25, 3, 22), order="exact", hvp="recompute"
-    ),
-    "exact-keep-task": Arm(
-        "exact, keep_graph, role task", "lookahead", (15, 9, 6), "task", "exact"
-    ),
-    "exact-recompute-task": Arm(
-        "exact, recompute, role task", "lookahead", (17, 11, 6), "task", "exact", "recompute"
-    ),
-    "authors-alignment": Arm("the authors' scheme, role alignment", "authors", (13, 3, 10)),
-    "authors-task": Arm("the authors' scheme, role task", "authors", (11, 5, 6), "task"),
-}
 
 
 class Bench:
@@ -121,17 +80,13 @@ class Bench:
         self.groups = build_stage_groups(cfg, self.model)
         self._sources: dict[str, GradientSource] = {}
         self._iteration = 0
+        self._strong_target = False
 
     @property
     def batch(self) -> Batch:
-        """The batch of the current iteration, the same for every arm."""
-        solver = self.cfg.SOLVER
-        counts = (solver.IMS_PER_BATCH, solver.IMS_PER_BATCH_TARGET or solver.IMS_PER_BATCH)
-        g = torch.Generator().manual_seed(1000 * self.seed + self._iteration)
-        return {
-            domain: [self._image(g, i, labelled=i == 0) for _ in range(count)]
-            for i, (domain, count) in enumerate(zip(("source", "target"), counts))
-        }
+        """Of the current iteration; for a teacher's arm with a strong view of the target."""
+        batch = noise_batch(self.cfg, self.size, 1000 * self.seed + self._iteration)
+        return with_strong_target(batch) if self._strong_target else batch
 
     def step(self, arm: str, iteration: int) -> None:
         """One full step: batch, gradients, report, optimiser.
@@ -141,6 +96,7 @@ class Bench:
             iteration: chooses the images and the random numbers.
         """
         self._iteration = iteration
+        self._strong_target = ARMS[arm].strong_target
         self.loop.gradient_source = self._source(arm)
         with EventStorage(iteration) as self.loop.storage:
             self.loop.iter = iteration
@@ -165,39 +121,16 @@ class Bench:
     def _source(self, name: str) -> GradientSource:
         if name not in self._sources:
             arm = ARMS[name]
-            if arm.scheme == "plain":
-                self._sources[name] = JointGradients()
-            elif arm.scheme == "authors":
-                self._sources[name] = AuthorsGradients(arm.role, self.alpha)
-            else:
-                cfg = self.cfg.clone()
-                cfg.METAALIGN.ROLE, cfg.METAALIGN.ORDER = arm.role, arm.order
-                cfg.METAALIGN.HVP = arm.hvp
-                self._sources[name] = MetaAlignGradients(cfg, self.model)
+            self._sources[name] = (
+                AuthorsGradients(arm.authors, self.alpha)
+                if arm.authors
+                else build_gradient_source(cfg_of(arm, self.cfg), self.model)
+            )
         return self._sources[name]
 
     def _batches(self) -> Iterator[Batch]:
         while True:
             yield self.batch
-
-    def _image(self, g: torch.Generator, domain: int, labelled: bool) -> dict:
-        h, w = self.size
-        item = {"image": torch.rand((3, h, w), generator=g) * 255, "domain": domain}
-        if not labelled:
-            return item
-        classifier = self.cfg.MODEL.META_ARCHITECTURE != "SWDARCNN"
-        if classifier:
-            classes = self.cfg.MODEL.CLASSIFIER.NUM_CLASSES
-            return {**item, "label": int(torch.randint(classes, (), generator=g))}
-        corners = torch.rand((3, 2), generator=g) * 0.5
-        far = corners + 0.2 + 0.3 * torch.rand((3, 2), generator=g)
-        boxes = torch.cat([corners, far], dim=1) * torch.tensor([w, h, w, h])
-        instances = Instances((h, w))
-        instances.gt_boxes = Boxes(boxes)
-        instances.gt_classes = torch.randint(
-            self.cfg.MODEL.ROI_HEADS.NUM_CLASSES, (3,), generator=g
-        )
-        return {**item, "instances": instances}
 
 
 class Clock:

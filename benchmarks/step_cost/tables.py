@@ -6,7 +6,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.step_cost.measure import ARMS, Timings
+from benchmarks.step_cost.arms import ARMS
+from benchmarks.step_cost.measure import Timings
 from metaalign_det.reports.table import Cell
 
 
@@ -24,7 +25,7 @@ def parts_of(timings: Timings) -> dict[str, float]:
 
 
 def predicted(arm: str, parts: Mapping[str, float]) -> float:
-    """The cost model's ratio of an arm to plain training, see :class:`~.benchmark.Arm`."""
+    """The cost model's ratio of an arm to plain training, see :class:`.Arm`."""
     seconds = [parts[k] for k in "bhd"]
     cost, plain = (
         sum(n * s for n, s in zip(ARMS[a].cost, seconds, strict=True)) for a in (arm, "plain")

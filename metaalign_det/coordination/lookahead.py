@@ -171,6 +171,10 @@ class Lookahead:
             there, odd = _halves(there, other)
         del moved  # room for the second derivative
 
+        def outside_scope() -> Gradients:
+            names = [n for n in ahead.gradients if n not in step_size]
+            return {n: add(ahead.gradients[n], there.gradients[n]) for n in names}
+
         if self.order == "exact":
             v = averaged(mean, {n: there.gradients[n] for n in scope}, params)
             again = None if look_state is None else (look_state, replay)
@@ -184,14 +188,12 @@ class Lookahead:
                 loss_scale=scale,
                 again=again,
             )
-            rest = {n: add(x, there.gradients[n]) for n, x in ahead.gradients.items()}
-            rest.update(dict.fromkeys(scope))
+            rest = {**outside_scope(), **dict.fromkeys(scope)}
             rest = {n: add(x, second.get(n), -1.0) for n, x in rest.items()}
             gradients = averaged(mean, rest, params)
             gradients.update({n: add(add(g[n], v[n]), gradients[n]) for n in scope})
         else:
-            bucket = {n: add(x, there.gradients[n]) for n, x in ahead.gradients.items()}
-            bucket.update({n: there.gradients[n] for n in scope})
+            bucket = {**outside_scope(), **{n: there.gradients[n] for n in scope}}
             gradients = averaged(mean, bucket, params)
             v = {n: gradients[n] for n in scope}
             gradients.update({n: add(g[n], v[n]) for n in scope})
