@@ -22,6 +22,8 @@ def run_demonstration(
 
     Args and Raises: as in :func:`.demo_detection.run_demonstration`.
     """
+    from ..reports.run_report import write_report
+
     print("1/3  data: Mini Digits")
     ensure_mini_digits()
     demo = demos.Demo(
@@ -43,10 +45,13 @@ def run_demonstration(
     print("2/3  training: four classifiers")
     with show_progress() as show:
         runs = demos.run_demo(demo, TRAIN_COMMAND, jobs, show)
-    print("3/3  table and curves")
+    print("3/3  table, curves and report")
     notes = [f"Seed {seed}. See docs/results-mini.md for means over seeds."]
     table = demos.write_table(demo, demos.rows_of(demo, runs), notes, command_line)
     demos.draw_curves(demo, runs)
+    folders = {label: run.folder for label, run in runs.items()}
+    report = write_report(folders, output / "report.html", title=demo.title, baseline="source only")
     print(f"\n{table}\n")
     print(f"table   {output}/table.md, table.json")
     print(f"curves  {output}/curves.png")
+    print(f"report  {report}: open it in a browser")

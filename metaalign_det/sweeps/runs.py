@@ -152,15 +152,21 @@ def collect_scores(run: Run) -> bool:
 
 
 def _by_dataset(record: dict[str, Any], tests: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Undo Detectron2's flattening, which names the data set only where there are several."""
+    """Undo Detectron2's flattening, which names the data set only where there are several.
+
+    Scores of an average of weights (``EMA``) keep their ``teacher/`` before the metric.
+    """
     found: dict[str, dict[str, float]] = {}
     for name in tests:
         prefix = f"{name}/" if len(tests) > 1 else ""
-        scores = {
-            key.removeprefix(prefix): value
-            for key, value in record.items()
-            if key.startswith(prefix) and "/" in key.removeprefix(prefix)
-        }
+        scores = {}
+        for teacher in ("", "teacher/"):
+            begin = teacher + prefix
+            scores.update(
+                (teacher + key.removeprefix(begin), value)
+                for key, value in record.items()
+                if key.startswith(begin) and "/" in key.removeprefix(begin)
+            )
         if scores:
             found[name] = scores
     return found

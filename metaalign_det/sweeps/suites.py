@@ -252,8 +252,8 @@ BENCHMARKS: dict[str, Benchmark] = {
             "Mini VOC→Watercolor",
             "photo→watercolor",
             {
-                "target val": "mini_watercolor_val",
-                "target test": "mini_watercolor_test",
+                "target val": "mini_openmoji_val",
+                "target test": "mini_openmoji_test",
                 "source test": "mini_photo_test",
                 "mixed test": "mini_mixed_test",
             },
