@@ -91,8 +91,7 @@ def check(*, pixels: bool = False) -> Callable[[Check], Check]:
 
 def registered_checks() -> Sequence[RegisteredCheck]:
     """All checks, of every module in :mod:`.checks`."""
-    from . import checks
-
+    checks = importlib.import_module(f"{__package__}.checks")  # by name: they import this module
     for module in sorted(m.name for m in pkgutil.iter_modules(checks.__path__)):
         importlib.import_module(f"{checks.__name__}.{module}")
     return tuple(_CHECKS.values())
