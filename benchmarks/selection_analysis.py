@@ -33,7 +33,7 @@ class Study:
         unlabelled: target training data, for settings that train without any, too.
         target, source: test data sets with labels, and ``metric`` on both.
         eval_period: default number of iterations between evaluations.
-        pretrain: config that all settings start from, once a seed; "" for none.
+        pretrain: config that all settings start from, once per seed; "" for none.
     """
 
     benchmark: str

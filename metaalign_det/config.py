@@ -19,7 +19,7 @@ __all__ = ["CONFIG_ROOT", "add_metaalign_config", "load_cfg", "merge_opts"]
 
 
 def load_cfg(config_file: str | Path = "", opts: Sequence[str] = ()) -> CN:
-    """Detectron2's defaults and ours, a YAML file on top, and ``KEY VALUE`` pairs on top of that.
+    """The defaults, a YAML file on top of them, and ``KEY VALUE`` pairs on top of that.
 
     Args:
         config_file: a path, or the name of one of this package's configs

@@ -23,7 +23,7 @@ from collections import Counter
 from pathlib import Path
 
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")  # one thread a process: forked, and the same sums every time
+    os.environ.setdefault(_name, "1")  # per process: forked, and the same sums every time
 
 import torch  # noqa: E402
 

@@ -24,7 +24,7 @@ from metaalign_det.engine import session
 from metaalign_det.errors import UserError
 
 INTERRUPTED = 130
-#: A detector of the miniature, cut down to a fraction of a second a step.
+#: A detector of the miniature, cut down to a fraction of a second per step.
 _SETTINGS = (
     "MODEL.WEIGHTS", "", "MODEL.DEVICE", "cpu", "MODEL.MINI_RESNET.WIDTH", "8",
     "MODEL.RESNETS.NORM", "BN", "INPUT.MIN_SIZE_TRAIN", "(64,)", "INPUT.MIN_SIZE_TEST", "64",

@@ -1,6 +1,6 @@
 """The one contract between models and everything that trains them.
 
-A batch in training is a mapping of named *views*, lists in Detectron2's format, one dict an image:
+A batch in training is a mapping of named *views*, lists in Detectron2's format, one dict per image:
 
 =================  ==========================================================================
 ``source``         weakly augmented labelled images, with ``instances`` or ``label``

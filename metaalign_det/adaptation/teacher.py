@@ -60,13 +60,13 @@ class WeightAverage:
         if not self.started or iteration < self.start_iter:
             self.copy_from(model)
             return
-        mine, theirs = self.model.state_dict(), model.state_dict()
-        floating = [k for k, v in mine.items() if v.is_floating_point()]
+        average, student = self.model.state_dict(), model.state_dict()
+        floating = [k for k, v in average.items() if v.is_floating_point()]
         torch._foreach_lerp_(
-            [mine[k] for k in floating], [theirs[k] for k in floating], 1 - self.decay
+            [average[k] for k in floating], [student[k] for k in floating], 1 - self.decay
         )
-        for name in mine.keys() - set(floating):
-            mine[name].copy_(theirs[name])
+        for name in average.keys() - set(floating):
+            average[name].copy_(student[name])
 
     def state_dict(self) -> dict[str, Any]:
         return {"model": self.model.state_dict(), "started": self.started}

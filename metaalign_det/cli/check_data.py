@@ -114,7 +114,7 @@ def _names(place: str, cfg: CfgNode) -> list[str]:
     if place in DatasetCatalog or not (os.sep in place or os.path.exists(place)):
         return [place]
     found = detect(place)
-    names = []
+    names: list[str] = []
     for split in found.splits:
         name = found.root.name + ("" if split == ALL else f"_{split}")
         taken = {*names, *DatasetCatalog.list(), *(e["NAME"] for e in cfg.DATASETS.REGISTER)}

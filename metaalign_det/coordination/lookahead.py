@@ -54,14 +54,14 @@ class Lookahead:
     Args:
         groups: which parameters look ahead, in M stage groups.
         order: "first" or "exact".
-        hvp: exact only; how its Hessian-vector product is had: "keep_graph" holds the looking
+        hvp: exact only; how its Hessian-vector product is computed: "keep_graph" holds the looking
             objective's graph through the validation; "recompute" evaluates it again, part by
             part with the same random numbers, and holds one part's graph at a time.
         through_adversary: exact only; give discriminators the second-order term as well. The
             validating loss depends on them through g, but "max over phi" would then also
             *maximize* that loss; off, as the paper means it.
         inner: "global": theta' is formed from the averaged g, which makes several processes
-            equal to one with all the data; two collectives a step, exact three. "local": each
+            equal to one with all the data; two collectives per step, exact three. "local": each
             process looks ahead along its own g; one collective, but *another objective*, the
             mean over processes of their own lookaheads.
         direction: first order only, other than "gradient" (d = g, the published one). What is

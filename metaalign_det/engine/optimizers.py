@@ -18,7 +18,7 @@ class OptimizerChain(torch.optim.Optimizer):
 
     Args:
         optimizers: over disjoint parameters. Their parameter groups are shared, not copied, so
-            that a learning rate set here is theirs.
+            that a learning rate set here is set there.
     """
 
     def __init__(self, optimizers: Sequence[torch.optim.Optimizer]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from detectron2.config import CfgNode
@@ -123,5 +125,5 @@ class _Names:
     def __init__(self, values: dict) -> None:
         self._values = values
 
-    def get(self, key: str, default=None):
+    def get(self, key: str, default: Any = None) -> Any:
         return self._values.get(key, default)

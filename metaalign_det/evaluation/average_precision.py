@@ -66,7 +66,7 @@ class Curve(NamedTuple):
 
     recall: NDArray
     precision: NDArray
-    positives: int
+    positives: float
 
 
 def precision_recall(
@@ -81,7 +81,7 @@ def precision_recall(
     within one, of the detections.
 
     Args:
-        truths: one entry an image, this class only.
+        truths: one entry per image, this class only.
         detected: likewise, in the same order.
         iou_threshold: a match overlaps by *more* than this.
     """
@@ -157,7 +157,7 @@ def coco_ap(truths: Sequence[Truth], detected: Sequence[Detected], num_classes: 
     they are no positives, and detections inside them count as nothing.
 
     Args:
-        truths: one entry an image, all classes.
+        truths: one entry per image, all classes.
         detected: likewise, in the same order.
         num_classes: K.
 

@@ -33,7 +33,7 @@ class Reliability(NamedTuple):
     edges: NDArray
     confidence: NDArray
     accuracy: NDArray
-    count: NDArray
+    count: NDArray  # type: ignore[assignment]
     ece: float
 
     @property

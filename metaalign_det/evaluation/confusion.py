@@ -30,7 +30,7 @@ def detection_confusion(
     and so does a difficult box.
 
     Args:
-        truths: one entry an image, all classes.
+        truths: one entry per image, all classes.
         detected: likewise, in the same order.
         num_classes: K.
         score_threshold: detections below it are left out.

@@ -199,7 +199,7 @@ class DetectionEvaluator(DatasetEvaluator):
         self,
         scores: Mapping[str, Sequence[float]],
         results: Mapping[str, float],
-        positives: Sequence[int],
+        positives: Sequence[float],
         detected: Sequence[Detected],
     ) -> None:
         counts = np.zeros(len(self.class_names), np.int64)

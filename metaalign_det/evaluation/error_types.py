@@ -161,7 +161,7 @@ class _Detections:
     def only(self, counted: NDArray) -> _Detections:
         return _Detections(self.classes, self.scores, self.true & counted, counted)
 
-    def mean_ap(self, objects: NDArray, scored: NDArray, average) -> float:
+    def mean_ap(self, objects: NDArray, scored: NDArray, average: Callable) -> float:
         """Over the classes that have objects in the data set; one asked for nothing is perfect."""
         values = []
         for k in np.flatnonzero(scored):

@@ -8,11 +8,11 @@ Shape shorthand: N images, M detections and G ground-truth boxes in all images, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from .average_precision import Curve, Detected, Truth, ap_11_point, inclusive_iou
 
@@ -53,7 +53,7 @@ def match(
     """Match detections with ground truth, class by class; see :func:`.precision_recall`.
 
     Args:
-        truths: one entry an image, all classes.
+        truths: one entry per image, all classes.
         detected: likewise, in the same order.
         iou_threshold: a match overlaps by *more* than this.
     """
@@ -109,7 +109,9 @@ def _overlaps(truth: Truth, found: Detected, offset: int) -> tuple[NDArray, ...]
     return tuple(out)
 
 
-def curve(scores: NDArray, true: NDArray, positives: float, weights: NDArray | None = None):
+def curve(
+    scores: NDArray, true: NDArray, positives: float, weights: NDArray | None = None
+) -> Curve:
     """Precision over recall of one class.
 
     Args:
@@ -201,5 +203,5 @@ def resampled_mean_ap(
         return total / present
 
 
-def _joined(parts, dtype) -> NDArray:
+def _joined(parts: Iterable[NDArray], dtype: DTypeLike) -> NDArray:
     return np.concatenate([np.zeros(0, dtype), *parts]).astype(dtype)

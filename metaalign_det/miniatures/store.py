@@ -49,7 +49,7 @@ def build_once(folder: Path, manifest: Mapping[str, Any], write: Callable[[Path]
         Path: ``folder``.
 
     Raises:
-        UserError: ``folder`` is in the way and not ours to replace, or cannot be written.
+        UserError: ``folder`` is in the way and was not made by this package, or cannot be written.
     """
     wanted = json.loads(json.dumps(manifest))
     if "generator" not in wanted:

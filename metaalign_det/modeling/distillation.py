@@ -144,9 +144,9 @@ def region_distillation(
     loss = -(wanted_scores.softmax(1) * scores.log_softmax(1)).sum() / count
     rows = torch.nonzero(classes < num_classes).squeeze(1)
     if deltas.shape[1] == 4:  # class-agnostic
-        mine, theirs = deltas[rows], wanted_deltas[rows]
+        found, wanted = deltas[rows], wanted_deltas[rows]
     else:
-        mine = deltas.view(-1, num_classes, 4)[rows, classes[rows]]
-        theirs = wanted_deltas.view(-1, num_classes, 4)[rows, classes[rows]]
-    boxes = smooth_l1_loss(mine, theirs, beta, reduction="sum") / count
+        found = deltas.view(-1, num_classes, 4)[rows, classes[rows]]
+        wanted = wanted_deltas.view(-1, num_classes, 4)[rows, classes[rows]]
+    boxes = smooth_l1_loss(found, wanted, beta, reduction="sum") / count
     return {"loss_cls": loss, "loss_box_reg": boxes}

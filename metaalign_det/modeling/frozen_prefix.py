@@ -1,4 +1,4 @@
-"""The frozen first layers of a backbone, run once a step instead of once a pass.
+"""The frozen first layers of a backbone, run once per step instead of once per pass.
 
 A lookahead sees the source images at theta and at theta', and in exact mode with recomputation
 once more. What comes before the first trainable layer (the stem; with ``FREEZE_AT`` 2 the first

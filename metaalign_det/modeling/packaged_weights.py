@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from detectron2.utils.file_io import PathManager
 from iopath.common.file_io import PathHandler
@@ -29,7 +30,7 @@ class PackagedWeights(PathHandler):
             )
         return str(FOLDER / name)
 
-    def _open(self, path: str, mode: str = "r", **kwargs: object):
+    def _open(self, path: str, mode: str = "r", **kwargs: object) -> Any:
         return PathManager.open(self._get_local_path(path), mode, **kwargs)
 
     def _isfile(self, path: str, **kwargs: object) -> bool:

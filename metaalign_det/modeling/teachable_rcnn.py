@@ -56,15 +56,15 @@ class TeachableRCNN(_Host):
             proposals = self._proposals(anchors, logits, deltas, batch)
             sampled = self.roi_heads.label_and_sample_proposals(proposals, labels)
             boxes = [x.proposal_boxes for x in sampled]
-            mine = region_predictions(self.roi_heads, features, boxes, context)
+            student = region_predictions(self.roi_heads, features, boxes, context)
             with torch.no_grad():
-                theirs = region_predictions(
+                taught = region_predictions(
                     teacher.roi_heads, targets.features, boxes, targets.context
                 )
         losses.update(
             region_distillation(
-                mine,
-                theirs,
+                student,
+                taught,
                 torch.cat([x.gt_classes for x in sampled]),
                 self.roi_heads.num_classes,
                 self.roi_heads.box_predictor.smooth_l1_beta,

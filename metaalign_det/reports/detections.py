@@ -44,7 +44,7 @@ def draw_detections(
         title: line above the grid.
 
     Raises:
-        UserError: if there is no image, or a row has not one entry an image.
+        UserError: if there is no image, or a row has not one entry per image.
     """
     from matplotlib.figure import Figure  # no pyplot: no window, no global state
 

@@ -1,7 +1,7 @@
 """Tables of results, for the terminal, for Markdown and as JSON.
 
 A row is a mapping from column names to cells. A cell is a text, a number, or a sequence of
-numbers, one a seed, which is shown as mean ± standard deviation.
+numbers, one per seed, which is shown as mean ± standard deviation.
 """
 
 from __future__ import annotations

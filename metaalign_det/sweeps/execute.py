@@ -78,7 +78,7 @@ class Sweep:
         command: the training program, ``[python, tools/train_net.py]``.
         jobs: most processes at a time.
         threads: of each process.
-        gpus: ids to share out, one a process; () leaves the choice to each.
+        gpus: ids to share out, one per process; () leaves the choice to each.
         discard_checkpoints: remove a run's checkpoints once it has its result.
         on_progress: called after every look at the processes.
         poll_seconds: between two looks.

@@ -1,4 +1,4 @@
-"""Frozen first layers run once a step, and nothing else is remembered."""
+"""Frozen first layers run once per step, and nothing else is remembered."""
 
 from __future__ import annotations
 

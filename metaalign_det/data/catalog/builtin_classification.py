@@ -181,7 +181,7 @@ class _ListFile:
         root = datasets_root()
         path = root.absolute() / self.benchmarks[0] / "image_list" / self.file
         raise UserError(
-            f"{path} does not exist. Expected: the publishers' list, one line an image,\n"
+            f"{path} does not exist. Expected: the publishers' list, one line per image,\n"
             f"    <domain>/<class>/<image>.jpg <number>{where_to_look()}"
         )
 

@@ -83,7 +83,7 @@ def read_image_list(
     require_all: bool = True,
     labels: bool = True,
 ) -> tuple[tuple[str, ...], list[dict]]:
-    """Read a list with one image a line: a path below ``root``, and optionally a number.
+    """Read a list with one image per line: a path below ``root``, and optionally a number.
 
     The class is the name of the image's folder and the number is ignored, since the published
     lists disagree about it. Folders in the path may be spelled in another way than on disk.
@@ -127,7 +127,7 @@ def read_image_list(
             )
         )
     if not dicts:
-        raise UserError(f"{list_file} is empty: list one image a line")
+        raise UserError(f"{list_file} is empty: list one image per line")
     if not labels:
         return (), [d for d in dicts if d["file_name"] is not None]
     index = _label(dicts, entries, list_file, rule, numbered)

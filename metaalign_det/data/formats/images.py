@@ -89,5 +89,5 @@ def _read_list(path: Path, root: Path) -> list[Path]:
             require_image(image, f"{where}: ")
             images.append(image)
     if not images:
-        raise UserError(f"{path} is empty: list one image a line")
+        raise UserError(f"{path} is empty: list one image per line")
     return images

@@ -35,7 +35,7 @@ def labelled_dicts(
         declared: see :meth:`.ClassRule.number`.
 
     Returns:
-        the class names, and one dict an image. Its ``annotations`` are dicts of ``bbox`` ([x0, y0,
+        the class names, and one dict per image. Its ``annotations`` are dicts of ``bbox`` ([x0, y0,
         x1, y1], absolute pixels from 0, continuous), ``bbox_mode``, ``category_id``,
         ``difficult`` (bool; trained on, left out of the score) and, where it is set,
         ``iscrowd`` 1 (neither trained on nor scored).

@@ -135,7 +135,7 @@ class BadImages:
 
 
 def _stored(path: Path) -> list[dict]:
-    """Entries of an earlier write; a file that is none of ours is written anew."""
+    """Entries of an earlier write; a file that was not written here is replaced."""
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
         return [e for e in entries if isinstance(e["file"], str) and type(e["replaced"]) is int]

@@ -33,7 +33,7 @@ class AdaptationLoader:
     instead of these: dicts of the same images after the same geometry, sharing all but ``image``.
 
     Args:
-        sources: one stream a source domain.
+        sources: one stream per source domain.
         target: None yields empty target lists.
         start_iter: number of the first batch; read when iteration begins.
         seed: what the streams were built with, for the record.
@@ -211,7 +211,7 @@ def _stream_settings(
 
 
 def num_workers(cfg: CfgNode) -> int:
-    """``DATALOADER.NUM_WORKERS``, at most one a core; batches do not depend on it."""
+    """``DATALOADER.NUM_WORKERS``, at most one per core; batches do not depend on it."""
     return min(cfg.DATALOADER.NUM_WORKERS, os.cpu_count() or 1)
 
 

@@ -78,7 +78,7 @@ class Inputs:
         source: the same on labelled source images.
         mixtures: on mixtures of target images.
         ensemble (Tensor): shape (N, K), mean of the target probabilities of *all* candidates.
-        detections: a detector on target training images, one entry an image.
+        detections: a detector on target training images, one entry per image.
         source_detections: on source images.
         perturbed: on the target images again, once for each perturbation of its weights.
     """

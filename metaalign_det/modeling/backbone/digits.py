@@ -1,6 +1,6 @@
 """A small convolutional backbone for 32-pixel digits.
 
-The network of Ganin et al. (JMLR 2016, figure 4a) for MNIST -> MNIST-M in Detectron2's clothes:
+The network of Ganin et al. (JMLR 2016, figure 4a) for MNIST -> MNIST-M as a Detectron2 backbone:
 5x5 convolutions with ReLU and 2x2 max-pooling, then a fully connected layer. Alignment attaches to
 the flattened convolutional features there, before that layer: hence the output ``flat``. Shape
 shorthand: N images, C channels.

@@ -223,12 +223,12 @@ def is_efficientnet_lite(state_dict: Mapping[str, object]) -> bool:
 def convert_efficientnet_lite(
     state_dict: Mapping[str, Tensor], prefix: str = "backbone."
 ) -> dict[str, Tensor]:
-    """The names of ``efficientnet-lite-pytorch`` to ours; values unchanged, ``_fc`` left out.
+    """From the names of ``efficientnet-lite-pytorch``; values unchanged, ``_fc`` left out.
 
     Raises:
         UserError: a name that is not an EfficientNet-Lite0's.
     """
-    first = {}  # number of a block -> its stage and place in it
+    first: dict[int, str] = {}  # number of a block -> its stage and place in it
     for stage, (blocks, *_) in enumerate(_STAGES, start=1):
         for place in range(blocks):
             first[len(first)] = f"stage{stage}.{place}"

@@ -266,7 +266,7 @@ class ContextStandardROIHeads(ContextMixin, StandardROIHeads):
         """
         self._checked(context, len(proposals))
         if context is not None:
-            # The parent hands `features` on to the box branch and nothing else of ours.
+            # The parent hands `features` on to the box branch, and nothing else.
             features = {**features, _CONTEXT: context}
         return super().forward(images, features, proposals, targets)
 
