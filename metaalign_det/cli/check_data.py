@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--config-file", default="", metavar="FILE", help="check all data of this config")
     add("--json", metavar="FILE", help="also write all findings, with every file, as JSON")
-    add("--jobs", type=int, metavar="N", help="processes (default: one per core)")
+    add("--jobs", type=int, metavar="N", help="images read at a time (default: one per core)")
     add("--quick", action="store_true", help="decode no image: what every training checks itself")
 
 

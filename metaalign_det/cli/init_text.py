@@ -166,11 +166,12 @@ def _solver(data: DataPlan, training: TrainingPlan) -> str:
 
 
 def _rest(data: DataPlan, training: TrainingPlan, output_dir: str) -> str:
-    period = _period(training.max_iter) if data.test else 0
     return _block(f"""\
         TEST:
-          EVAL_PERIOD: {period} # steps between scores; 0 = none in between
+          EVAL_PERIOD: {_period(training.max_iter)} # steps; 0 = at the end only
           BATCH_SIZE: {1 if data.kind == "detection" else 32}
+        SELECTION: # model_selected.pth, chosen without a label of the target (docs/selection.md)
+          ENABLED: True
         DATALOADER:
           NUM_WORKERS: 2 # processes that load images
           ON_BAD_IMAGE: "error" # or "skip": go on without an image that cannot be read

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import os
-import signal
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
-from ...errors import BadImageError, UserError
+from ...errors import BadImageError
 from ..formats.image_headers import open_image, orientation
 from ..views.images import to_gray
 
 _SIDE = 32  # pixels, of the picture that is compared
 _LOW = 8  # frequencies per axis that make the hash
 _FLAT = 2.0  # standard deviation in gray levels below which a picture shows nothing
-_CHUNK = 16  # files that a process is given at a time
 _LOG_SECONDS = 10  # between two lines of progress where they do not overwrite each other
 
 
@@ -52,21 +49,17 @@ class ImageFacts(NamedTuple):
 def read_facts(
     files: Sequence[str], *, jobs: int | None = None, progress: bool = True
 ) -> dict[str, ImageFacts]:
-    """Decode every file, on all cores.
+    """Decode every file, on all cores: in threads, since decoders let go of Python's lock.
 
     Args:
         files: paths; each is read once.
-        jobs: processes; None = one per core; 1 = this one alone.
+        jobs: files at a time; None = one per core.
         progress: show a bar with the time that is left, on stderr.
 
     Returns:
         dict: file -> its facts.
-
-    Raises:
-        UserError: one of the processes was killed.
     """
     files = list(dict.fromkeys(files))
-    jobs = min(jobs or os.cpu_count() or 1, max(1, len(files) // _CHUNK))
     bar = tqdm(
         total=len(files),
         unit="image",
@@ -75,31 +68,15 @@ def read_facts(
         mininterval=0.1 if sys.stderr.isatty() else _LOG_SECONDS,
     )
     facts = {}
-    with bar:
-        if jobs == 1:
-            for file in files:
-                facts[file] = look_at(file)
-                bar.update()
-            return facts
-        # Unlike multiprocessing's, this pool notices when one of its processes is killed.
-        pool = ProcessPoolExecutor(jobs, initializer=_start_process)
-        try:
-            for one in pool.map(look_at, files, chunksize=_CHUNK):
+    pool = ThreadPoolExecutor(jobs or os.cpu_count() or 1)
+    try:
+        with bar:
+            for one in pool.map(look_at, files):
                 facts[one.file] = one
                 bar.update()
-        except BrokenProcessPool as error:
-            raise UserError(
-                f"a process that reads images was killed after {len(facts)} of {len(files)}; is "
-                "there enough memory? --jobs 1 needs the least"
-            ) from error
-        finally:
-            pool.shutdown(cancel_futures=True)
+    finally:
+        pool.shutdown(cancel_futures=True)  # after Ctrl-C, not the rest of them first
     return facts
-
-
-def _start_process() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to answer
-    cv2.setNumThreads(1)
 
 
 def look_at(file: str) -> ImageFacts:
