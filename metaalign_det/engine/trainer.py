@@ -168,6 +168,12 @@ class AdaptationTrainer(DefaultTrainer):
             ),
         ]
 
+    def build_writers(self) -> list:
+        printer = MetricPrinter(self.max_iter)
+        return [
+            printer if isinstance(w, CommonMetricPrinter) else w for w in super().build_writers()
+        ]
+
     @staticmethod
     def auto_scale_workers(cfg: CfgNode, num_workers: int) -> CfgNode:
         """Detectron2's, for the target's batch too; see there."""
