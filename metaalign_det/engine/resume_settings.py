@@ -8,7 +8,7 @@ takes effect            ``SOLVER``: MAX_ITER (not below what is done), BASE_LR, 
 changes nothing learned OUTPUT_DIR, MODEL.WEIGHTS (a resumed run does not read it), MODEL.DEVICE,
                         DATASETS.TEST, ``TEST`` but for PRECISE_BN, DATALOADER.NUM_WORKERS,
                         INPUT.CLASSIFICATION.CACHE_MB, INPUT.*_TEST, VIS_PERIOD, CUDNN_BENCHMARK,
-                        VERSION, SOLVER.CHECKPOINT_*, METAALIGN.*_PERIOD
+                        VERSION, SOLVER.CHECKPOINT_*, METAALIGN.TELEMETRY_PERIOD, VIS.*, LOGGING.*
 refused, by name        every other key: what was learned so far would be another run's
 ======================= ==========================================================================
 """
@@ -36,7 +36,7 @@ _TAKES_EFFECT = re.compile(
 _CHANGES_NOTHING = re.compile(
     r"OUTPUT_DIR|VERSION|VIS_PERIOD|CUDNN_BENCHMARK|MODEL\.(WEIGHTS|DEVICE)|DATASETS\.TEST|"
     r"TEST\.(?!PRECISE_BN\.).*|DATALOADER\.NUM_WORKERS|INPUT\.CLASSIFICATION\.CACHE_MB|"
-    r"INPUT\.\w+_TEST|SOLVER\.CHECKPOINT_\w+|METAALIGN\.\w+_PERIOD"
+    r"INPUT\.\w+_TEST|SOLVER\.CHECKPOINT_\w+|METAALIGN\.TELEMETRY_PERIOD|VIS\..*|LOGGING\..*"
 )
 
 

@@ -21,6 +21,7 @@ from .faults import explained_faults
 from .processes import decided_by_the_first
 from .run_folder import StartRun, check_unused, evaluation_folder, locked_folder
 from .trainer import AdaptationTrainer
+from .writers import forget_tracked_runs
 
 
 def train(
@@ -53,6 +54,8 @@ def train(
         with read_once():
             check_start(cfg, resume=resume)
             log_settings(cfg, command_line)
+            if overwrite and comm.is_main_process():
+                forget_tracked_runs(cfg.OUTPUT_DIR)
             trainer = AdaptationTrainer(cfg)
             trainer.resume_or_load(resume=resume)
             start = StartRun(trainer.cfg, trainer.checkpointer, overwrite=overwrite)

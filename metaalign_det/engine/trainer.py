@@ -160,13 +160,10 @@ class AdaptationTrainer(DefaultTrainer):
 
     def build_writers(self) -> list:
         printer = MetricPrinter(self.max_iter)
-        return [
-            *build_extra_writers(self.cfg),
-            *(
-                printer if isinstance(w, CommonMetricPrinter) else w
-                for w in super().build_writers()
-            ),
+        detectron2s = [
+            printer if isinstance(w, CommonMetricPrinter) else w for w in super().build_writers()
         ]
+        return [*build_extra_writers(self.cfg), *detectron2s]
 
     @staticmethod
     def auto_scale_workers(cfg: CfgNode, num_workers: int) -> CfgNode:

@@ -60,6 +60,12 @@ def build_extra_writers(cfg: CfgNode) -> list[EventWriter]:
     return writers
 
 
+def forget_tracked_runs(folder: str | Path) -> None:
+    """Let the next run in a folder be another one at the trackers, not the same going on."""
+    for name in (_WANDB_ID, _MLFLOW_ID):
+        (Path(folder) / name).unlink(missing_ok=True)
+
+
 class News:
     """What has come into the storage since it was last asked.
 

@@ -22,6 +22,7 @@ def saved(cfg, iteration=9):
         (("OUTPUT_DIR", "elsewhere"), []),
         (("MODEL.WEIGHTS", "x.pth"), []),
         (("TEST.EVAL_PERIOD", 5, "DATASETS.TEST", ("x",), "INPUT.MIN_SIZE_TEST", 9), []),
+        (("LOGGING.WANDB.ENABLED", True, "METAALIGN.TELEMETRY_PERIOD", 3), []),
         (("SOLVER.CHECKPOINT_KEEP", 3, "SOLVER.CHECKPOINT_PERIOD", 3), []),
     ],
 )
@@ -36,6 +37,7 @@ def test_what_may_change_takes_effect_or_changes_nothing_learned(tmp_path, opts,
     [
         ("SEED", 4),
         ("SOLVER.MOMENTUM", 0.5),
+        ("METAALIGN.RELATIVE_CHANGE_PERIOD", 5),  # alpha may follow it
         ("SOLVER.AMP.ENABLED", True),
         ("TEST.PRECISE_BN.ENABLED", True),
         ("INPUT.MIN_SIZE_TRAIN", (1,)),
