@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from detectron2.config import CfgNode
 
     from ..data.doctor.inspection import Subject
-from ..data.doctor.registry import all_findings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
     from ..data.doctor.findings import Severity
     from ..data.doctor.image_facts import read_facts
     from ..data.doctor.inspection import Inspection
+    from ..data.doctor.registry import all_findings
     from ..data.doctor.report import findings_json, findings_table, summary_table
     from ..files import write_json
 
