@@ -34,12 +34,7 @@ _INTERRUPTED = 130  # exit code of a process that was, as shells have it
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Those of Detectron2's ``default_argument_parser``, ``--overwrite``, ``--dist-timeout``."""
     add = parser.add_argument
-    add(
-        "--config-file",
-        default="",
-        metavar="FILE",
-        help="YAML file; a path, or the name of a config of this package",
-    )
+    add("--config-file", default="", metavar="FILE", help="YAML file; a path, or a packaged name")
     add("--resume", action="store_true", help="continue from the last checkpoint in OUTPUT_DIR")
     add("--overwrite", action="store_true", help="replace what OUTPUT_DIR holds")
     add("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS, train nothing")

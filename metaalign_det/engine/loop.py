@@ -85,9 +85,7 @@ class AdaptationLoop(SimpleTrainer):
             result = self.gradient_source(step, split_batch(batch, self.accumulation))
             if self.scaler is None:
                 _check_gradients(result.by_name)
-        except (
-            FloatingPointError
-        ) as error:  # this package's, or Detectron2's of boxes that are not finite
+        except FloatingPointError as error:  # or Detectron2's of boxes that are not finite
             raise NonFiniteLossError(
                 f"at iteration {self.iter}: {error}. The weights before this step are unharmed and "
                 "so is the last checkpoint; lower SOLVER.BASE_LR, or look at the data"

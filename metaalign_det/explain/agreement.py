@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
@@ -62,7 +63,7 @@ def aligns(run: RunFolder) -> bool:
 def measure_agreement(
     run: RunFolder,
     iteration: int,
-    checkpoint,
+    checkpoint: Any,
     *,
     batches: int,
     alphas: Sequence[float],
@@ -100,7 +101,14 @@ def measure_agreement(
     return result
 
 
-def _measure(result, objectives, groups, alphas, second_order, before) -> tuple[Vector, Vector]:
+def _measure(
+    result: Agreement,
+    objectives: Any,
+    groups: Mapping[str, list[str]],
+    alphas: Sequence[float],
+    second_order: bool,
+    before: tuple[Vector, Vector] | None,
+) -> tuple[Vector, Vector]:
     v, loss = objectives.gradient(TASK)
     g, _ = objectives.gradient(ALIGNMENT)
     products: dict[str, Vector] = {}
@@ -172,7 +180,7 @@ def averages(measured: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[str,
     }
 
 
-def _groups(model) -> dict[str, list[str]]:
+def _groups(model: Any) -> dict[str, list[str]]:
     trainable = [n for n, p in model.named_parameters() if p.requires_grad]
     groups = {
         stage: [n for n in trainable if any(n.startswith(f"{p}.") or n == p for p in prefixes)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from .agreement import SIZES, WHOLE, Agreement, averages, interval
 from .style import RUN_COLORS, save
@@ -115,12 +116,12 @@ _WORDS = {
 }
 
 
-def _from_zero(ax) -> None:
+def _from_zero(ax: Any) -> None:
     """Sizes are seen from zero on, with room for the legend above."""
     ax.set_ylim(0, 1.25 * ax.get_ylim()[1])
 
 
-def _stages(ax, measured: Sequence[Agreement], quantities: Mapping[str, str]) -> None:
+def _stages(ax: Any, measured: Sequence[Agreement], quantities: Mapping[str, str]) -> None:
     stages = measured[0].stages
     for number, one in enumerate(measured):
         found = averages(one.at_theta)
@@ -137,7 +138,7 @@ def _stages(ax, measured: Sequence[Agreement], quantities: Mapping[str, str]) ->
     ax.set_xticks(range(len(stages)), stages)
 
 
-def _along(ax, measured: Sequence[Agreement], quantity: str) -> None:
+def _along(ax: Any, measured: Sequence[Agreement], quantity: str) -> None:
     for color, one in zip(RUN_COLORS, measured):
         points = {
             a: interval(found[WHOLE][quantity], quantity in SIZES) for a, found in one.along.items()

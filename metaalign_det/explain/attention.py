@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -79,7 +80,7 @@ class FeatureTaps:
     def _see_size(self, module: nn.Module, args: tuple) -> None:
         self.padded = tuple(args[0].shape[-2:])
 
-    def _tap(self, module: nn.Module, args: tuple, output: Tensor | dict):
+    def _tap(self, module: nn.Module, args: tuple, output: Tensor | dict) -> Any:
         outputs = {"": output} if isinstance(output, Tensor) else output
         self.maps = {name: x.detach().requires_grad_() for name, x in outputs.items()}
         return self.maps[""] if isinstance(output, Tensor) else self.maps
@@ -165,7 +166,9 @@ def task_score(model: nn.Module, inputs: list[dict]) -> Tensor:
     return (logits.gather(1, best)[:, 0] - others.logsumexp(dim=1)).sum()
 
 
-def _alignment_scores(model, inputs, domain, partners, taps) -> Iterator[tuple]:
+def _alignment_scores(
+    model: Any, inputs: list[dict], domain: str, partners: Sequence[dict], taps: Any
+) -> Iterator[tuple]:
     """Name, s and the maps of the images' pass, for each alignment term."""
     if model.alignment_separable:
         partners = ()
@@ -185,7 +188,15 @@ def _alignment_scores(model, inputs, domain, partners, taps) -> Iterator[tuple]:
         yield name, -term.loss if term.adversarial else term.loss, maps
 
 
-def _explain(found, name, score, taps, methods, samples, maps: Mapping | None = None) -> None:
+def _explain(
+    found: dict,
+    name: str,
+    score: Tensor,
+    taps: Any,
+    methods: Any,
+    samples: Sequence[Any],
+    maps: Mapping | None = None,
+) -> None:
     maps = taps.maps if maps is None else maps
     gradients = (
         torch.autograd.grad(score, list(maps.values()), retain_graph=True, allow_unused=True)

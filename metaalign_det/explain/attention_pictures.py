@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,7 +122,7 @@ def draw_focus(
     save(figure, path)
 
 
-def _show(ax, image: NDArray, boxes: NDArray | None, color: str) -> None:
+def _show(ax: Any, image: NDArray, boxes: NDArray | None, color: str) -> None:
     from matplotlib.patches import Rectangle
 
     ax.imshow(image, interpolation="lanczos")
@@ -133,7 +134,7 @@ def _show(ax, image: NDArray, boxes: NDArray | None, color: str) -> None:
         )
 
 
-def _label(ax, attention: NDArray, boxes: NDArray | None) -> None:
+def _label(ax: Any, attention: NDArray, boxes: NDArray | None) -> None:
     if boxes is None or not len(boxes):
         return
     mask = box_mask(boxes, *attention.shape)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ..errors import UserError
 from .attention import METHODS, TASK
@@ -171,7 +172,7 @@ def _number(value: float | None) -> str:
     return "–" if value is None or value != value else f"{value:.2f}"
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _plain(v) for k, v in value.items()}
     return value.as_dict() if hasattr(value, "as_dict") else value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,7 +102,7 @@ def draw_separation(
     save(figure, path)
 
 
-def _numbers(ax, values: Sequence[Measured | None]) -> None:
+def _numbers(ax: Any, values: Sequence[Measured | None]) -> None:
     from matplotlib.ticker import MaxNLocator
 
     there = [v for v in values if v is not None]
@@ -124,13 +125,13 @@ def _numbers(ax, values: Sequence[Measured | None]) -> None:
     ax.set_axisbelow(True)
 
 
-def _scatter(ax, xy: NDArray, color: NDArray, domains: NDArray, order: NDArray) -> None:
+def _scatter(ax: Any, xy: NDArray, color: NDArray, domains: NDArray, order: NDArray) -> None:
     for domain, marker in enumerate("o^"):
         rows = order[domains[order] == domain]
         ax.scatter(*xy[rows].T, c=color[rows], s=9, marker=marker, alpha=0.65, linewidths=0)
 
 
-def _legend(ax, entries: Sequence[tuple[str, str, str]]) -> None:
+def _legend(ax: Any, entries: Sequence[tuple[str, str, str]]) -> None:
     for name, color, marker in entries:
         ax.scatter([], [], c=color, marker=marker, s=22, label=name)
     ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=7.5, frameon=False,

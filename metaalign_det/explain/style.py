@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -20,7 +21,7 @@ CLASS_COLORS = (
 )  # fmt: skip
 
 
-def save(figure, path: str | Path) -> None:
+def save(figure: Any, path: str | Path) -> None:
     """Write a matplotlib figure on white and small: JPEG at quality 82, PNG with 256 colors.
 
     The same figure gives the same file.

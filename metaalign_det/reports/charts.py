@@ -7,15 +7,20 @@ the reader's theme; dashes (``d0`` .. ``d4``) and markers tell lines apart where
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .document import Figure
 from .statistics import Interval
+
+#: Values to pixels, and the least and greatest value.
+Scale = Callable[[Any], Any]
+Range = tuple[float, float]
 
 COLORS, DASHES = 7, 5
 _MOST_POINTS = 200
@@ -88,10 +93,10 @@ def line_chart(
     start, end = x_range or (min(xs, default=0.0), max(xs, default=1.0))
     end = end if end > start else start + 1.0
 
-    def px(x):
+    def px(x: Any) -> Any:
         return _LEFT + (np.asarray(x, float) - start) / (end - start) * (_WIDTH - _LEFT - _RIGHT)
 
-    def py(y):
+    def py(y: Any) -> Any:
         y = np.clip(np.asarray(y, float), low, high)
         return _HEIGHT - _BOTTOM - (y - low) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
 
@@ -138,7 +143,7 @@ def interval_chart(title: str, estimates: Sequence[Estimate], unit: str) -> Figu
     low, high = _padded(min(ends), max(ends))
     left = 12
 
-    def px(x):
+    def px(x: Any) -> Any:
         return left + (float(x) - low) / (high - low) * (_WIDTH - 2 * left)
 
     base = height - 40
@@ -183,7 +188,7 @@ def bar_chart(
     low, high = min(0.0, min(values, default=0.0)), max(values, default=1.0) or 1.0
     high += 0.06 * (high - low)
 
-    def py(y):
+    def py(y: Any) -> Any:
         return _HEIGHT - _BOTTOM - (y - low) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
 
     width = (_WIDTH - _LEFT - _RIGHT) / max(len(categories), 1)
@@ -221,7 +226,9 @@ def grey_swatch(dash: int) -> str:
 # ---- axes -----------------------------------------------------------------------------------
 
 
-def _axes(px, py, x_range, y_range, x_label: str, y_label: str) -> list[str]:
+def _axes(
+    px: Scale, py: Scale, x_range: Range, y_range: Range, x_label: str, y_label: str
+) -> list[str]:
     parts = _y_axis(py, y_range, y_label)
     base = _HEIGHT - _BOTTOM
     parts.append(_segment(_LEFT, base, _WIDTH - _RIGHT, base, "axis"))
@@ -232,7 +239,7 @@ def _axes(px, py, x_range, y_range, x_label: str, y_label: str) -> list[str]:
     return parts
 
 
-def _y_axis(py, y_range, y_label: str) -> list[str]:
+def _y_axis(py: Scale, y_range: Range, y_label: str) -> list[str]:
     parts = []
     for tick in _ticks(*y_range):
         y = float(py(tick))
@@ -274,14 +281,14 @@ def _svg(width: float, height: float, title: str, alt: str, parts: Sequence[str]
     )
 
 
-def _segment(x0, y0, x1, y1, style: str) -> str:
+def _segment(x0: float, y0: float, x1: float, y1: float, style: str) -> str:
     return (
         f'<line class="{style}" x1="{float(x0):.1f}" y1="{float(y0):.1f}" '
         f'x2="{float(x1):.1f}" y2="{float(y1):.1f}"/>'
     )
 
 
-def _text(x, y, text: str, style: str, anchor: str) -> str:
+def _text(x: float, y: float, text: str, style: str, anchor: str) -> str:
     return (
         f'<text class="{style}" x="{float(x):.1f}" y="{float(y):.1f}" text-anchor="{anchor}">'
         f"{escape(text)}</text>"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import cycle, islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -122,7 +123,7 @@ def _keys(panel: Panel, data: Mapping[str, Mapping[str, Series]]) -> list[str]:
     return found[: panel.most]
 
 
-def _draw(ax, panel: Panel, keys: list[str], data, colours) -> None:
+def _draw(ax: Any, panel: Panel, keys: list[str], data: Any, colours: Any) -> None:
     dashes = dict(zip(keys, islice(cycle(_DASHES), len(keys))))
     for label, scalars in data.items():
         for key in keys:
@@ -145,7 +146,7 @@ def _draw(ax, panel: Panel, keys: list[str], data, colours) -> None:
         ax.legend([_line("0.3", dashes[k]) for k in keys], names, fontsize=7, framealpha=0.7)
 
 
-def _line(colour, dash="-"):
+def _line(colour: Any, dash: str = "-") -> Any:
     from matplotlib.lines import Line2D
 
     return Line2D([], [], color=colour, linestyle=dash)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -78,7 +79,14 @@ def draw_detections(
     figure.savefig(out_png, facecolor="white")
 
 
-def _draw(ax, boxes, classes, scores, class_names, score_threshold) -> None:
+def _draw(
+    ax: Any,
+    boxes: Any,
+    classes: Any,
+    scores: Any,
+    class_names: Sequence[str],
+    score_threshold: float,
+) -> None:
     from matplotlib.patches import Rectangle
 
     boxes = np.asarray(boxes, dtype=float).reshape(-1, 4)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from markupsafe import Markup, escape
 from tabulate import tabulate
@@ -38,7 +39,7 @@ def to_json(document: Document, path: str | Path) -> None:
 
 
 @cache
-def _template():
+def _template() -> Any:
     from jinja2 import Environment, FileSystemLoader
 
     environment = Environment(

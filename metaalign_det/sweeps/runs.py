@@ -159,7 +159,7 @@ def _by_dataset(record: dict[str, Any], tests: Sequence[str]) -> dict[str, dict[
     found: dict[str, dict[str, float]] = {}
     for name in tests:
         prefix = f"{name}/" if len(tests) > 1 else ""
-        scores = {}
+        scores: dict[str, float] = {}
         for teacher in ("", "teacher/"):
             begin = teacher + prefix
             scores.update(

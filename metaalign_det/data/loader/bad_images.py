@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +35,9 @@ class Replaced:
     bad: tuple[tuple[str, str], ...]
 
 
-def replacements(index: int, alike: Sequence[object], seed: int, stream: int, draw: int):
+def replacements(
+    index: int, alike: Sequence[object], seed: int, stream: int, draw: int
+) -> Iterator[int]:
     """Images to try instead of one that cannot be read, in a random order.
 
     A function of the arguments alone, so that a batch stays one of seed, stream and iteration.

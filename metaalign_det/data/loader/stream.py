@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -70,7 +71,7 @@ class MappedImages(Dataset):
     def __getitem__(self, item: Draw | int) -> dict | Replaced | _Failure:
         return self.__getitems__([item])[0]
 
-    def _explained(self, function: Callable[..., dict | Replaced], *args: int):
+    def _explained(self, function: Callable[..., dict | Replaced], *args: int) -> Any:
         try:
             return function(*args)
         except UserError as error:
@@ -122,7 +123,7 @@ class ImageLoader(DataLoader):
         num_workers: int,
         pin_memory: bool,
         bad_images: BadImages | None = None,
-        **sampling,
+        **sampling: Any,
     ) -> None:
         self.bad_images = bad_images
         super().__init__(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from detectron2.structures import Instances
@@ -175,7 +176,7 @@ def _detailed(model: nn.Module) -> Iterator[None]:
         )
     inference = predictor.inference
 
-    def detailed(predictions, proposals: list[Instances]):
+    def detailed(predictions: Any, proposals: list[Instances]) -> tuple:
         instances, kept = inference(predictions, proposals)
         probabilities = predictor.predict_probs(predictions, proposals)
         of_image = features.pop().split([len(p) for p in proposals])

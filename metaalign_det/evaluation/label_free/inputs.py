@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -116,7 +117,7 @@ def merge(parts: Sequence[Inputs]) -> Inputs:
     return Inputs(**merged)
 
 
-def _concatenated(values: Sequence[Predictions | Mixtures | Tensor]):
+def _concatenated(values: Sequence[Predictions | Mixtures | Tensor]) -> Any:
     if isinstance(values[0], Tensor):
         return torch.cat(list(values))
     kind = type(values[0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from detectron2.data import MetadataCatalog
 
@@ -50,7 +50,7 @@ def shared_files(inspection: Inspection) -> Iterator[Finding]:
                 )
 
 
-def _held_out(sources, targets) -> Iterator[Finding]:
+def _held_out(sources: Sequence[str], targets: Sequence[str]) -> Iterator[Finding]:
     try:
         check_held_out(sources, targets)
     except UserError as error:
