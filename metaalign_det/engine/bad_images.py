@@ -9,6 +9,8 @@ class SummariseBadImages(HookBase):
     """Lists the images that training went without, also when it was interrupted or failed."""
 
     def after_train(self) -> None:
-        bad_images = getattr(self.trainer._trainer.data_loader, "bad_images", None)
+        loader = self.trainer._trainer.data_loader
+        loader = getattr(loader, "loader", loader)  # SaveOnLoaderFailure stands in front of it
+        bad_images = getattr(loader, "bad_images", None)
         if bad_images is not None:
             bad_images.summarise()

@@ -12,6 +12,7 @@ from torch import nn
 
 from ..data.catalog.classes import run_classes
 from ..data.catalog.domains import domain_kind, load_labelled, load_unlabelled
+from ..data.catalog.reading import left_out
 from ..data.loader.build import default_mapper, num_workers
 from ..data.loader.stream import ImageLoader, MappedImages
 from ..errors import UserError
@@ -70,11 +71,12 @@ class SelectionData:
 
 
 def _loader(cfg: CfgNode, task: str, names: Sequence[str], labelled: bool) -> ImageLoader:
+    bad = left_out(cfg)
     if labelled:
         classes = run_classes(cfg)
-        dicts = [d for name in names for d in load_labelled(name, classes)]
+        dicts = [d for name in names for d in load_labelled(name, classes, bad=bad)]
     else:
-        dicts = [d for name in names for d in load_unlabelled(name)]
+        dicts = [d for name in names for d in load_unlabelled(name, bad=bad)]
     count = min(cfg.SELECTION.IMAGES or len(dicts), len(dicts))
     # Evenly spaced: data sets are often sorted by class.
     chosen = np.linspace(0, len(dicts) - 1, count).round().astype(int)

@@ -13,6 +13,7 @@ from detectron2.engine.hooks import PeriodicWriter
 
 from ..data.catalog.classes import run_classes
 from ..data.catalog.domains import domain_kind, load_unlabelled
+from ..data.catalog.reading import left_out
 from ..data.loader.build import default_mapper
 from ..data.views.images import read_image
 from ..errors import UserError
@@ -56,7 +57,7 @@ class TargetPictures(HookBase):
             cfg: with ``DATASETS.TARGET``, ``VIS.TARGET_IMAGES`` and ``TEST.EVAL_PERIOD``.
         """
         name = cfg.DATASETS.TARGET[0]
-        dicts = load_unlabelled(name)
+        dicts = load_unlabelled(name, bad=left_out(cfg))
         chosen = np.linspace(0, len(dicts) - 1, min(cfg.VIS.TARGET_IMAGES, len(dicts)))
         self._dicts = [dicts[i] for i in dict.fromkeys(chosen.round().astype(int).tolist())]
         self._mapper = default_mapper(cfg, domain_kind([name]), is_train=False, labelled=False)

@@ -187,6 +187,23 @@ def test_a_run_reads_each_data_set_once(tmp_path, monkeypatch):
     assert sorted(read) == expected
 
 
+def test_everything_that_looks_at_the_target_goes_on_without_a_bad_image(
+    tmp_path, monkeypatch, caplog
+):
+    root = make_tiny_voc(tmp_path, images=4)
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(root))
+    (root / "watercolor" / "JPEGImages" / "000002.jpg").write_bytes(b"broken")
+    cfg = training_cfg(
+        tmp_path / "run", "DATALOADER.ON_BAD_IMAGE", "skip", "SOLVER.MAX_ITER", 2,
+        "SELECTION.ENABLED", True, "VIS.TARGET_IMAGES", 2,
+    )  # fmt: skip
+    check_data(cfg)
+    train(cfg)
+    (entry,) = json.loads((tmp_path / "run" / "bad_images.json").read_text())
+    assert entry["file"].endswith("000002.jpg") and entry["replaced"] == 0
+    assert "1 image(s) could not be read; others took their place 0 time(s)" in caplog.text
+
+
 TWO_DOMAINS = ("DATASETS.TRAIN_DOMAINS", (0, 1))
 MMD = ("MODEL.ALIGN.METHOD", "mmd")
 

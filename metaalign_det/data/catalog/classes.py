@@ -10,7 +10,7 @@ from detectron2.data import MetadataCatalog
 from ...errors import BadImageError, UserError
 from ..formats.class_names import ClassIndex, normalise, same_classes, shorten
 from .domain import names_of
-from .reading import read_data_set
+from .reading import left_out, read_data_set
 
 #: Value of ``DATASETS.CLASSES``: the classes that all data sets of the run share.
 INTERSECTION = "intersection"
@@ -55,8 +55,8 @@ def run_classes(cfg: CfgNode) -> tuple[str, ...] | None:
     """
     lists: dict[str, tuple[str, ...]] = {}
     for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
-        skip = cfg.DATALOADER.ON_BAD_IMAGE == "skip" and name not in cfg.DATASETS.TEST
-        if (names := classes_of(name, bad=[] if skip else None)) is not None:
+        bad = None if name in cfg.DATASETS.TEST else left_out(cfg)
+        if (names := classes_of(name, bad=bad)) is not None:
             lists[name] = names
     for name in cfg.DATASETS.TARGET:
         if (names := declared_classes(name)) is not None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 
+from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ...errors import BadImageError, UserError
@@ -87,6 +88,16 @@ def read_once() -> Iterator[DataReader]:
 def read_data_set(name: str, *, labels: bool, bad: list[BadImageError] | None = None) -> list[dict]:
     """:meth:`DataReader.read` of the run's reader, or of a fresh one outside :func:`read_once`."""
     return (_current.get() or DataReader()).read(name, labels=labels, bad=bad)
+
+
+def left_out(cfg: CfgNode) -> list[BadImageError] | None:
+    """The ``bad`` of :meth:`DataReader.read` for training images, by ``DATALOADER.ON_BAD_IMAGE``.
+
+    Returns:
+        list: empty, to be filled, where training goes on without bad images; None where they are
+        errors.
+    """
+    return [] if cfg.DATALOADER.ON_BAD_IMAGE == "skip" else None
 
 
 def _read(name: str, labels: bool) -> list[dict]:

@@ -15,7 +15,7 @@ from ..catalog.domains import (
     load_unlabelled,
     source_domains,
 )
-from ..catalog.reading import read_data_set
+from ..catalog.reading import left_out, read_data_set
 from ..formats.problems import collected
 from ..loader.bad_images import BadImages
 from .inspection import Subject
@@ -51,7 +51,7 @@ def subjects_of_config(
         UserError: data that cannot be read, or names that do not go together.
     """
     kind = domain_kind(data_set_names(cfg, train, test))
-    skip = BadImages.from_config(cfg) is not None
+    BadImages.from_config(cfg)  # an illegal policy is an error before anything is read
     roles: list[tuple[str, str, Callable[..., list[dict]]]] = []
     if train:
         for number, names in enumerate(source_domains(cfg)):
@@ -60,7 +60,7 @@ def subjects_of_config(
     if test:
         roles += [("test", name, load_labelled) for name in cfg.DATASETS.TEST]
     return [
-        _read(role, name, kind, load, strict, skip=skip and role != "test")
+        _read(role, name, kind, load, strict, bad=None if role == "test" else left_out(cfg))
         for role, name, load in roles
     ]
 
@@ -88,9 +88,8 @@ def _read(
     kind: str,
     load: Callable[..., list[dict]],
     strict: bool,
-    skip: bool = False,
+    bad: list[BadImageError] | None = None,
 ) -> Subject:
-    bad: list[BadImageError] | None = [] if skip else None
     if strict:
         dicts, problems = load(name, bad=bad), []
     else:
