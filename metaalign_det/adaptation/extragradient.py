@@ -44,7 +44,7 @@ class ExtragradientGradients(GradientSource):
             result = self.extragradient(
                 objectives.task(),
                 objectives.alignment(),
-                dict(step.model.named_parameters()),
+                step.parameters,
                 self.factor * step.learning_rate,
                 reduce=step.reduce,
                 loss_scale=step.loss_scale,

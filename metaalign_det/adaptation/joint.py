@@ -18,7 +18,7 @@ class JointGradients(GradientSource):
 
     def __call__(self, step: StepContext, batches: Sequence[Batch]) -> Gradients:
         objectives = self.learning.objectives(step, batches)
-        params = {n: p for n, p in step.model.named_parameters() if p.requires_grad}
+        params = {n: p for n, p in step.parameters.items() if p.requires_grad}
         scale = step.loss_scale or 1.0
         totals: dict[str, Tensor] = {}
         for index in range(len(batches)):
@@ -51,5 +51,5 @@ class JointGradients(GradientSource):
         yield losses
         if objectives.lessons[index] is not None:
             with objectives.task_pass(index):
-                losses = objectives.lesson_losses(index, dict(step.model.named_parameters()))
+                losses = objectives.lesson_losses(index, step.parameters)
             yield losses

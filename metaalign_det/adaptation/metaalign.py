@@ -223,7 +223,7 @@ class MetaAlignGradients(GradientSource):
             result = self.lookahead(
                 task,
                 alignment,
-                dict(step.model.named_parameters()),
+                step.parameters,
                 self.weights.values(),
                 alpha,
                 role=role,

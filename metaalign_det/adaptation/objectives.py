@@ -127,7 +127,7 @@ class Objectives:
             layers = [n for n in layers if not any(is_under(n, prefix) for prefix in shared)]
         if not layers:
             return
-        params = dict(model.named_parameters())
+        params = self.step.parameters
         with torch.no_grad(), unreported():
             for objective in ([self.task()] if task else []) + (
                 [self.alignment()] if alignment else []

@@ -65,7 +65,7 @@ class ProjectedGradients(GradientSource):
             result = self.projection(
                 objectives.task(),
                 objectives.alignment(),
-                dict(step.model.named_parameters()),
+                step.parameters,
                 reduce=step.reduce,
                 loss_scale=step.loss_scale,
                 telemetry=bool(period) and step.iteration % period == 0,

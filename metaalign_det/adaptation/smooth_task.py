@@ -43,7 +43,7 @@ class SmoothTaskGradients(GradientSource):
             result = self.smooth(
                 objectives.task(),
                 objectives.alignment(),
-                dict(step.model.named_parameters()),
+                step.parameters,
                 reduce=step.reduce,
                 loss_scale=step.loss_scale,
                 replay=partial(untracked, step.model),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -39,6 +40,11 @@ class StepContext:
     autocast_dtype: torch.dtype | None = None
     loss_scale: float | None = None
     reduce: Reducer = keep_local
+
+    @cached_property
+    def parameters(self) -> dict[str, Tensor]:
+        """The model's parameters by name; looked up once a step."""
+        return dict(self.model.named_parameters())
 
     def autocast(self, enabled: bool = True) -> AbstractContextManager:
         """Mixed precision as configured, or none."""

@@ -102,10 +102,12 @@ class Projection:
 
 def _gramian(g: Gradients, v: Gradients, members: tuple[str, ...]) -> Tensor:
     """[[<g,g>, <g,v>], [<g,v>, <v,v>]] over the members, None being zero; float64, on the CPU."""
-    inner = sum(
-        float(torch.dot(g[n].flatten(), v[n].flatten()))
+    products = [
+        torch.dot(g[n].flatten(), v[n].flatten())
         for n in members
         if g[n] is not None and v[n] is not None
-    )
+    ]
+    # One synchronization with a GPU, not one per tensor.
+    inner = torch.stack(products).double().sum().item() if products else 0.0
     a, c = norm(g[n] for n in members) ** 2, norm(v[n] for n in members) ** 2
     return torch.tensor([[a, inner], [inner, c]], dtype=torch.float64)

@@ -79,7 +79,7 @@ class AdaptationLoop(SimpleTrainer):
         data_time = time.perf_counter() - start
         check_batch(batch)
         step = self.context(self.iter)
-        for p in self.model.parameters():
+        for p in step.parameters.values():
             p.grad = None  # the last step's, before this one's take their place in memory
         try:
             result = self.gradient_source(step, split_batch(batch, self.accumulation))
@@ -90,7 +90,7 @@ class AdaptationLoop(SimpleTrainer):
                 f"at iteration {self.iter}: {error}. The weights before this step are unharmed and "
                 "so is the last checkpoint; lower SOLVER.BASE_LR, or look at the data"
             ) from error
-        for name, p in self.model.named_parameters():
+        for name, p in step.parameters.items():
             p.grad = result.by_name.get(name)
         self._write_metrics(result.losses, data_time)
         for name, value in result.metrics.items():

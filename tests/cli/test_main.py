@@ -240,6 +240,8 @@ def test_benchmark_hands_everything_on(monkeypatch):
     assert command.main(["benchmark", "--preset", "mini", "--help", "--", "SEED", "1"]) == 3
     assert commands[0][1:3] == ["-m", "benchmarks.step_cost"]
     assert commands[0][3:] == ["--preset", "mini", "--help", "--", "SEED", "1"]
+    assert command.main(["benchmark", "--check-gpu", "--device", "cpu"]) == 3
+    assert commands[1][1:] == ["-m", "benchmarks.gpu_check", "--device", "cpu"]
 
 
 def test_benchmark_outside_a_clone_says_what_it_needs(monkeypatch, tmp_path, capsys):

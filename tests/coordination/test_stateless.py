@@ -75,3 +75,13 @@ def test_streams_leave_the_global_generator_alone():
         torch.rand(7)
         raise RuntimeError
     assert torch.equal(torch.rand(2), expected)
+
+
+def test_streams_seed_as_torch_does_without_writing_down_the_stack(monkeypatch):
+    monkeypatch.setattr(torch, "manual_seed", lambda number: pytest.fail("formats the stack"))
+    streams = RandomStreams(seed=4)
+    with streams("task"):
+        first, seed = torch.rand(3), torch.initial_seed()
+    monkeypatch.undo()
+    torch.manual_seed(seed)
+    assert torch.equal(torch.rand(3), first)
