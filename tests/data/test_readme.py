@@ -12,7 +12,7 @@ from detectron2.data import DatasetCatalog
 from metaalign_det.config import load_cfg
 from metaalign_det.data import check_data, register_all
 from metaalign_det.data.catalog.register import FORMATS
-from metaalign_det.data.doctor.findings import registered_checks
+from metaalign_det.data.doctor.registry import registered_checks
 from tests.data.make_tiny_formats import coco_json, make_tiny_coco, make_tiny_yolo, save_image
 from tests.data.make_tiny_voc import annotation_xml
 
