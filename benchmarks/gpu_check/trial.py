@@ -43,7 +43,10 @@ _OPTIONS = {
     ),
     "classifier": (
         "mini_digits/cdan_meta.yaml",
-        ("SOLVER.IMS_PER_BATCH", "8", "SOLVER.IMS_PER_BATCH_TARGET", "8"),
+        (
+            "MODEL.ALIGN.SCHEDULE", "constant",  # the config's own begins with lambda = 0
+            "SOLVER.IMS_PER_BATCH", "8", "SOLVER.IMS_PER_BATCH_TARGET", "8",
+        ),
     ),
 }  # fmt: skip
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -68,6 +68,17 @@ def test_a_wrong_sign_in_the_gradients_is_found(monkeypatch):
     assert numerics.against_cpu("classifier", "cpu", *opts) > numerics.FLOAT32[0]
 
 
+@pytest.mark.parametrize("model", ["detector", "classifier"])
+@pytest.mark.parametrize("role", ["alignment", "task"])
+def test_a_missing_second_order_term_would_be_found(model, role):
+    opts = (*numerics._EXACT, role)
+    exact = numerics.trial_cfg(model, "cpu", *opts)
+    first = numerics.trial_cfg(model, "cpu", *opts, "METAALIGN.ORDER", "first")
+    size = {"detector": (96, 96), "classifier": (32, 32)}[model]
+    found, expected = (numerics.Trial(cfg, size).gradients().by_name for cfg in (first, exact))
+    assert relative_difference(found, expected) > 2 * numerics.EXACT[0]
+
+
 def test_half_precision_is_within_its_tolerance_and_differs():
     for precision, (tolerance, _) in (
         ("bfloat16", numerics.BFLOAT16),
