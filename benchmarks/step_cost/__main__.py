@@ -47,7 +47,12 @@ _R50 = ("MODEL.RESNETS.DEPTH", "50")
 _ROIS = ("MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", "64")
 #: Preset -> (config, KEY VALUE pairs, image height and width).
 PRESETS: dict[str, tuple[str, tuple[str, ...], tuple[int, int]]] = {
-    "mini": ("configs/mini/swda_meta.yaml", ("METAALIGN.SCOPE", "backbone"), (160, 160)),
+    # BatchNorm frozen, as in the headline config.
+    "mini": (
+        "configs/mini/swda_meta.yaml",
+        ("METAALIGN.SCOPE", "backbone", "MODEL.RESNETS.NORM", "FrozenBN"),
+        (160, 160),
+    ),
     "r18": (
         _C4,
         ("MODEL.RESNETS.DEPTH", "18", "MODEL.RESNETS.RES2_OUT_CHANNELS", "64"),
