@@ -67,6 +67,13 @@ def test_a_resumed_run_equals_an_uninterrupted_one(name):
     assert all(torch.equal(v, averages[1][k]) for k, v in averages[0].items())
 
 
+def test_the_papers_name_of_a_role_is_an_alias():
+    opts = options("metaalign", "METAALIGN.META_LR", 5.0)
+    new = trained(*opts, "METAALIGN.ROLE", "alignment", steps=2).state()
+    old = trained(*opts, "METAALIGN.ROLE", "domain", steps=2).state()
+    assert all(torch.equal(v, old[k]) for k, v in new.items())
+
+
 def test_opposite_and_random_directions_and_both_sides_are_steps_of_their_own():
     states = {
         direction: trained(
