@@ -273,7 +273,9 @@ def _array(dtype: object, data: object) -> np.ndarray:
     return array.astype(array.dtype.newbyteorder("="))
 
 
-class ArrayUnpickler(pickle.Unpickler):
+# The one in Python, not the one in C: there ten bytes, the number of an object that is never looked
+# at again, take as many gigabytes as they say.
+class ArrayUnpickler(pickle._Unpickler):
     """Reads pickles of containers, numbers, text and numpy arrays of numbers, and nothing else.
 
     Whatever name a pickle asks for, it gets one of the inert stand-ins here or an error: no

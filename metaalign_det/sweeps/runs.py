@@ -97,7 +97,7 @@ def read_scores(run: Run) -> dict[str, dict[str, float]] | None:
         scores = _checked_scores(result["scores"])
         identity = result["identity"]
     # Whatever is wrong with it, it is not what collect_scores writes.
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         logger.warning("%s is damaged (%s) and made anew", path, type(error).__name__)
         return None
     return scores if identity == run.identity else None

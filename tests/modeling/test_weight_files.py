@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import random
+import resource
 from collections import OrderedDict
 
 import numpy as np
@@ -220,6 +221,16 @@ def test_safetensors_hold_the_weights_and_what_is_to_be_known_of_them(tmp_path):
     (tmp_path / "x.safetensors").write_bytes(data[:-8])
     with pytest.raises(UserError, match="x.safetensors cannot be read"):
         read_weight_file(tmp_path / "x.safetensors")
+
+
+def test_a_few_bytes_do_not_take_gigabytes(tmp_path):
+    """LONG_BINPUT: the C unpickler makes a table as long as the number says."""
+    path = tmp_path / "x.pkl"
+    path.write_bytes(b"\x80\x02Nr\xff\xff\xff\x0f.")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(UserError, match="holds a NoneType, not weights"):
+        read_weight_file(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 10**6  # kB
 
 
 def test_an_unpickler_gives_nothing_that_can_be_called(tmp_path):

@@ -33,7 +33,8 @@ def finish(run):
     "text",
     [b"", b"{}", b"[]", b"{", b"null", b"\xff\xfe", b'{"identity": 1}', b"[" * 10**5,
      b'{"identity": "x", "scores": []}', b'{"scores": {"a": 1}, "identity": "x"}',
-     b'{"scores": {"a": {"b": "c"}}, "identity": "x"}', b"1" * 5000],
+     b'{"scores": {"a": {"b": "c"}}, "identity": "x"}', b"1" * 5000,
+     b'{"scores": {"a": {"b": 1' + b"0" * 400 + b'}}, "identity": "x"}'],
 )  # fmt: skip
 def test_a_damaged_result_is_collected_anew(run, text, caplog):
     finish(run)
