@@ -55,6 +55,13 @@ def explained_fault(error: BaseException, folder: str | Path) -> str | None:
 def explained_worker_fault(error: BaseException) -> str | None:
     """Why the processes that load images failed, and what to do; None for errors of other kinds."""
     text = str(error)
+    killed = (
+        "a process that loads images was killed, mostly because memory ran out; lower "
+        "DATALOADER.NUM_WORKERS, or set it to 0 to see the error itself"
+    )
+    # Its end of the pipe that tensors come through is gone before torch notices its death.
+    if isinstance(error, ConnectionError | EOFError):
+        return killed
     if isinstance(error, RuntimeError):
         if "shared memory" in text or "shm" in text or "Bus error" in text:
             return (
@@ -62,10 +69,7 @@ def explained_worker_fault(error: BaseException) -> str | None:
                 "this container more (docker run --shm-size 1g), or set DATALOADER.NUM_WORKERS 0"
             )
         if "DataLoader worker" in text and ("killed" in text or "exited unexpectedly" in text):
-            return (
-                "a process that loads images was killed, mostly because memory ran out; lower "
-                "DATALOADER.NUM_WORKERS, or set it to 0 to see the error itself"
-            )
+            return killed
     caught = _CAUGHT_IN_WORKER.search(text)
     if isinstance(error, OSError):
         last = text.strip().splitlines()[-1] if text.strip() else type(error).__name__

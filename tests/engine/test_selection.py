@@ -169,7 +169,7 @@ def test_no_target_label_reaches_a_validator(tmp_path, monkeypatch):
     for module in ("metaalign_det.engine.selection_inputs", "metaalign_det.data.loader.build"):
         monkeypatch.setattr(
             f"{module}.load_labelled",
-            lambda name, *classes: read.append(name) or labelled(name, *classes),
+            lambda name, *args, **kwargs: read.append(name) or labelled(name, *args, **kwargs),
         )
     hook = AdaptationTrainer(classification_cfg(tmp_path / "run"))._hooks
     data = next(h.data for h in hook if hasattr(h, "data"))
