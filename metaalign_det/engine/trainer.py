@@ -240,11 +240,11 @@ def check_model(cfg: CfgNode, model: torch.nn.Module) -> None:
     """The model can be adapted, and what it is to be aligned with is there."""
     require_adaptable(model)
     views = cfg.INPUT.VIEWS
-    if model.aligns and cfg.DATASETS.TARGET and views.SOURCE != "weak" == views.TARGET:
+    if model.aligns and cfg.DATASETS.TARGET and views.TARGET not in (views.SOURCE, "both"):
         raise UserError(
-            f"INPUT.VIEWS.SOURCE is {views.SOURCE!r} and INPUT.VIEWS.TARGET 'weak': a domain "
-            "discriminator would tell augmentations apart instead of domains; set "
-            "INPUT.VIEWS.TARGET 'strong' or 'both'"
+            f"INPUT.VIEWS.SOURCE is {views.SOURCE!r} and INPUT.VIEWS.TARGET {views.TARGET!r}: a "
+            "domain discriminator would tell augmentations apart instead of domains; set "
+            f"INPUT.VIEWS.TARGET {views.SOURCE!r} or 'both'"
         )
     if model.aligns and not cfg.DATASETS.TARGET and cfg.MODEL.ALIGN.BETWEEN != "sources":
         raise UserError(

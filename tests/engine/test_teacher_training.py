@@ -72,7 +72,9 @@ def test_weights_of_a_teacher_that_there_is_not_are_a_clear_error(tmp_path):
         load_weights(second.checkpointer, str(tmp_path / "first/model_final.pth?of=teacher"))
 
 
-def test_alignment_sees_both_domains_under_the_same_views(tmp_path):
-    cfg = training_cfg(tmp_path, "INPUT.VIEWS.SOURCE", "strong")
-    with pytest.raises(UserError, match="INPUT.VIEWS.TARGET"):
+@pytest.mark.parametrize("views", [("strong", "weak"), ("weak", "strong"), ("both", "strong")])
+def test_alignment_sees_both_domains_under_the_same_views(tmp_path, views):
+    source, target = views
+    cfg = training_cfg(tmp_path, "INPUT.VIEWS.SOURCE", source, "INPUT.VIEWS.TARGET", target)
+    with pytest.raises(UserError, match=f"set INPUT.VIEWS.TARGET '{source}' or 'both'"):
         AdaptationTrainer(cfg)
