@@ -17,7 +17,11 @@ class JointGradients(GradientSource):
     """The baseline of every coordinator: nothing is coordinated."""
 
     def __call__(self, step: StepContext, batches: Sequence[Batch]) -> Gradients:
-        objectives = self.learning.objectives(step, batches)
+        return self.descend(step, self.learning.objectives(step, batches))
+
+    def descend(self, step: StepContext, objectives: Objectives) -> Gradients:
+        """Gradients of the sum of both objectives."""
+        batches = objectives.batches
         params = {n: p for n, p in step.parameters.items() if p.requires_grad}
         scale = step.loss_scale or 1.0
         totals: dict[str, Tensor] = {}

