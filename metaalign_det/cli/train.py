@@ -141,10 +141,15 @@ def _launch(args: argparse.Namespace) -> None:
 
 def _train_in_one_of_several(args: argparse.Namespace) -> None:
     """As :func:`train`; an interruption becomes an exit code, or the parent would not see it."""
+    import torch.distributed as dist
+
     try:
         train(args)
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
+    # An interpreter that ends while gloo's threads still hold tensors now and then aborts, and a
+    # finished run would be reported as a failed one.
+    dist.destroy_process_group()
 
 
 def _way_on(args: argparse.Namespace) -> str:
