@@ -21,12 +21,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-_RESAMPLES = 2000
+from ..reports.statistics import bootstrap_interval
+
 _GRID = 32  # cells a side of what is kept of every image: maps of any sizes become comparable
 
 
 @dataclass(frozen=True)
-class Interval:
+class Estimate:
     """A value and its 95 % interval."""
 
     value: float
@@ -99,7 +100,7 @@ class AttentionMeter:
 
         Returns:
             dict: ``images`` and ``empty`` (counts), mean ``share`` and ``area``, ``focus`` (an
-            :class:`Interval`, bootstrap over images) and ``focus_other_boxes``.
+            :class:`Estimate`, bootstrap over images) and ``focus_other_boxes``.
         """
         if not self.shares:
             return {}
@@ -109,7 +110,7 @@ class AttentionMeter:
             "empty": self.empty,
             "share": float(shares.mean()),
             "area": float(areas.mean()),
-            "focus": bootstrap(
+            "focus": estimate(
                 lambda rows: shares[rows].mean(1) / areas[rows].mean(1), len(shares), rng
             ),
             "focus_other_boxes": self._focus_other_boxes(),
@@ -143,7 +144,7 @@ class AttentionMeter:
 
 def focus_difference(
     a: AttentionMeter, b: AttentionMeter, rng: np.random.Generator
-) -> Interval | None:
+) -> Estimate | None:
     """Focus of b minus that of a, over the images that both have, resampled together.
 
     None where they have no image in common.
@@ -160,23 +161,15 @@ def focus_difference(
         of_a, of_b = (s[rows].mean(1) / area[rows].mean(1) for s, area in zip(shares, areas))
         return of_b - of_a
 
-    return bootstrap(statistic, len(common), rng)
+    return estimate(statistic, len(common), rng)
 
 
-def bootstrap(
+def estimate(
     statistic: Callable[[NDArray], NDArray], count: int, rng: np.random.Generator
-) -> Interval:
-    """Percentile bootstrap over ``count`` examples.
-
-    Args:
-        statistic: rows (R, count) of example numbers -> R values.
-        count: number of examples.
-        rng: where the resamples come from.
-    """
+) -> Estimate:
+    """A statistic of all examples with its bootstrap interval; see :func:`bootstrap_interval`."""
     value = float(statistic(np.arange(count)[None])[0])
-    drawn = statistic(rng.integers(count, size=(_RESAMPLES, count)))
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return Interval(value, float(low), float(high))
+    return Estimate(value, *bootstrap_interval(statistic, count, rng))
 
 
 def _resample(m: NDArray) -> NDArray:

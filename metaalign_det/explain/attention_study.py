@@ -126,7 +126,7 @@ def summarise(studies: Sequence[Attention], seed: int) -> dict[str, dict]:
         :meth:`AttentionMeter.summary` with ``overlap_with_task`` and
         ``overlap_with_task_elsewhere`` (the task's map of another image); ``minus_first``: label
         -> objective -> method -> difference of focus to the first run that has the objective, an
-        :class:`Interval`.
+        :class:`Estimate`.
     """
     numbers: dict[str, dict] = {}
     differences: dict[str, dict] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,15 +59,29 @@ class TrainedModel:
         """
         cfg = self.cfg.clone()
         cfg.MODEL.DEVICE = _device(device, cfg.MODEL.DEVICE)
-        model = build_model(cfg)
-        try:
-            model.load_state_dict(self.weights)
-        except RuntimeError as error:
-            lines = str(error).splitlines()
-            raise UserError(
-                f"{self.path} does not fit its own config: {' '.join(lines[1:2]).strip()}"
-            ) from error
-        return model.eval()
+        return build_with_weights(cfg, self.weights, self.path).eval()
+
+
+def build_with_weights(cfg: CfgNode, weights: Mapping[str, Any], path: Path) -> nn.Module:
+    """The model of a config with all the weights of a checkpoint, none missing and none left.
+
+    Args:
+        cfg: says what to build, and on which device.
+        weights: parameters and buffers by name.
+        path: where they come from, for the message.
+
+    Raises:
+        UserError: they are not those of the config.
+    """
+    model = build_model(cfg)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        lines = str(error).splitlines()
+        raise UserError(
+            f"{path} does not fit its own config: {' '.join(lines[1:2]).strip()}"
+        ) from error
+    return model
 
 
 def open_checkpoint(path: str | Path, *, teacher: bool = False) -> TrainedModel:
@@ -86,7 +101,7 @@ def open_checkpoint(path: str | Path, *, teacher: bool = False) -> TrainedModel:
             can be found for it, or it has no teacher.
     """
     file = find_checkpoint(path)
-    content = _read(file)
+    content = read_checkpoint(file)
     told = content.get(ENTRY) or {}
     beside = file.parent / "config.yaml"
     if "config" in told:
@@ -131,7 +146,12 @@ def find_checkpoint(path: str | Path) -> Path:
     raise UserError(f"the folder {path} has no model_final.pth and no last checkpoint{hint}")
 
 
-def _read(file: Path) -> dict[str, Any]:
+def read_checkpoint(file: Path) -> dict[str, Any]:
+    """A checkpoint of a training: "model" is its state dict, other entries may be missing.
+
+    Raises:
+        UserError: it cannot be read, or is none.
+    """
     content = read_weight_file(file)
     if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
         raise UserError(

@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
-from detectron2.modeling import build_model
 from torch import nn
 
-from .. import modeling  # noqa: F401  (registers)
 from ..config import load_cfg
 from ..data import register_all
 from ..errors import UserError
+from .predict_checkpoint import build_with_weights, find_checkpoint, read_checkpoint
 
 _NUMBERED = re.compile(r"model_(\d+)\.pth")
 _HASH = re.compile(r"-[0-9a-f]{8,}$")  # what a sweep adds to the folders of its runs
@@ -44,17 +42,12 @@ class RunFolder:
             UserError: it is not there; the message lists those that are.
         """
         if not name:
-            marker = self.folder / "last_checkpoint"
-            last = marker.read_text(encoding="utf-8").strip() if marker.is_file() else ""
-            candidates = [self.folder / n for n in ("model_final.pth", last) if n]
-        else:
-            candidates = [self.folder / name]
-        for path in candidates:
-            if path.is_file():
-                return path
+            return find_checkpoint(self.folder)
+        path = self.folder / name
+        if path.is_file():
+            return path
         there = ", ".join(sorted(p.name for p in self.folder.glob("*.pth"))) or "none"
-        wanted = name or "model_final.pth"
-        raise UserError(f"{self.folder}: there is no checkpoint {wanted}; there: {there}")
+        raise UserError(f"{self.folder}: there is no checkpoint {name}; there: {there}")
 
     def checkpoints(self) -> list[tuple[int, Path]]:
         """Numbered checkpoints with their iterations done, and the final one, in order.
@@ -81,10 +74,12 @@ class RunFolder:
             checkpoint: its path.
             trainable: in training mode, with gradients of what the config trains; otherwise in
                 evaluation mode with all parameters frozen.
+
+        Raises:
+            UserError: the file cannot be read, or its weights are not those of the run's config.
         """
-        model = build_model(self.cfg)
         path = self.checkpoint() if checkpoint is None else checkpoint
-        DetectionCheckpointer(model, save_to_disk=False).load(str(path))
+        model = build_with_weights(self.cfg, read_checkpoint(path)["model"], path)
         return model.train() if trainable else model.eval().requires_grad_(False)
 
 

@@ -147,31 +147,29 @@ def percentile_interval(samples: ArrayLike, level: float = 0.95) -> Interval:
 
 
 def bootstrap_interval(
-    values: ArrayLike,
-    statistic: Callable[[NDArray], float] = np.mean,
+    statistic: Callable[[NDArray], NDArray],
+    examples: int,
+    random: np.random.Generator,
     *,
     level: float = 0.95,
     resamples: int = 2000,
-    seed: int = 0,
 ) -> Interval:
     """Percentile bootstrap (Efron 1979) of a statistic of independent examples.
 
     Args:
-        values: shape (n, ...), one row an example (an image).
-        statistic: of an array of the same shape.
+        statistic: of example numbers of shape (R, examples), R values; one row is one resample.
+        examples: n, which are drawn from with replacement (images).
+        random: where the resamples come from.
         level: confidence, in (0, 1).
-        resamples: draws of n rows with replacement.
-        seed: the same seed, the same interval.
+        resamples: R.
 
     Returns:
         Interval: unknown for fewer than two examples.
     """
-    values = np.asarray(values)
-    if len(values) < 2:
+    if examples < 2:
         return UNKNOWN
-    random = np.random.default_rng(seed)
-    draws = (random.integers(len(values), size=len(values)) for _ in range(resamples))
-    return percentile_interval([float(statistic(values[draw])) for draw in draws], level)
+    rows = random.integers(examples, size=(resamples, examples))
+    return percentile_interval(statistic(rows), level)
 
 
 def image_weights(images: int, resamples: int = 300, seed: int = 0) -> NDArray:

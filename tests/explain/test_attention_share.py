@@ -5,8 +5,8 @@ import pytest
 
 from metaalign_det.explain.attention_share import (
     AttentionMeter,
-    bootstrap,
     box_mask,
+    estimate,
     focus_difference,
 )
 
@@ -90,7 +90,7 @@ def test_a_bootstrap_interval_covers_the_mean_about_as_often_as_it_says():
     inside = 0
     for seed in range(100):
         x = np.random.default_rng(seed).normal(1, 2, 40)
-        found = bootstrap(lambda rows, x=x: x[rows].mean(1), len(x), RNG(seed))
+        found = estimate(lambda rows, x=x: x[rows].mean(1), len(x), RNG(seed))
         inside += found.low <= 1 <= found.high
     assert 86 <= inside <= 100
 

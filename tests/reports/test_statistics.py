@@ -62,11 +62,16 @@ def test_pairs_without_a_value_are_left_out():
 
 def test_bootstrap_of_a_mean_is_close_to_its_normal_interval():
     values = np.random.default_rng(1).normal(3.0, 2.0, 400)
-    low, high = bootstrap_interval(values)
+
+    def interval(seed):
+        random = np.random.default_rng(seed)
+        return bootstrap_interval(lambda rows: values[rows].mean(axis=1), 400, random)
+
     half = 1.96 * values.std(ddof=1) / 20
-    assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.05)
-    assert bootstrap_interval(values, seed=3) == bootstrap_interval(values, seed=3)
-    assert math.isnan(bootstrap_interval([1.0]).low)
+    assert interval(0) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.05)
+    assert interval(3) == interval(3)
+    one = bootstrap_interval(lambda rows: rows.mean(axis=1), 1, np.random.default_rng(0))
+    assert math.isnan(one.low)
 
 
 def test_resampled_images_keep_their_number():
