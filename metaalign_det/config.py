@@ -291,6 +291,8 @@ def _add_classification(cfg: CN) -> None:
     # What is aligned: "target" (all sources against the target), "domains" (every domain
     # against every other) or "sources" (domain generalisation: no target in training).
     cfg.MODEL.ALIGN.BETWEEN = "target"
+    # ToAlign: align the source's features weighted by what the task reads from them.
+    cfg.MODEL.ALIGN.TASK_ORIENTED = False
 
     # MODEL.BACKBONE.NAME "build_digits_backbone", a small network for Mini Digits.
     cfg.MODEL.DIGITS_NET = CN()

@@ -59,11 +59,22 @@ def gradients(loss, params) -> dict[str, torch.Tensor]:
 
 @methods
 @pytest.mark.parametrize(
-    ("between", "sources"), [("target", 1), ("target", 2), ("domains", 2), ("sources", 2)]
+    ("between", "sources", "toalign"),
+    [
+        ("target", 1, False),
+        ("target", 1, True),
+        ("target", 2, False),
+        ("domains", 2, False),
+        ("domains", 2, True),
+        ("sources", 2, False),
+    ],
 )
-def test_joint_training_is_the_task_and_the_alignment_objective_added(method, between, sources):
+def test_joint_training_is_the_task_and_the_alignment_objective_added(
+    method, between, sources, toalign
+):
+    options = ("MODEL.ALIGN.BETWEEN", between, "MODEL.ALIGN.TASK_ORIENTED", toalign)
     domains = str(tuple(range(sources)))
-    model = model_of(method, "MODEL.ALIGN.BETWEEN", between, "DATASETS.TRAIN_DOMAINS", domains)
+    model = model_of(method, *options, "DATASETS.TRAIN_DOMAINS", domains)
     model.train().random_streams = RandomStreams(0)  # the same dropout in both
     source = images(6, domains=sources)
     target = [] if between == "sources" else images(5, label=False)
@@ -85,6 +96,36 @@ def test_joint_training_is_the_task_and_the_alignment_objective_added(method, be
     for name, grad in joint.items():
         assert (grad - task[name] - aligned[name]).abs().max() <= 1e-12, name
         assert grad.abs().max() > 0, name
+
+
+@methods
+def test_toalign_shows_the_alignment_what_the_task_reads_of_the_source(method):
+    model = model_of(method, "MODEL.ALIGN.TASK_ORIENTED", "True").train()
+    model.random_streams = RandomStreams(0)
+    source, target = images(6), images(6, label=False)
+    seen = []
+    model.alignment.forward, original = (
+        lambda features, logits, domains, **kw: (
+            seen.append((features, logits)) or original(features, logits, domains, **kw)
+        ),
+        model.alignment.forward,
+    )
+    losses = model({"source": source, "target": target})
+    model.alignment_terms(source, target)
+    ((joint_f, _), (f, z)) = seen
+    assert torch.equal(joint_f, f)
+    plain_f, plain_z = model._predict(source)
+    # The bridge of GVB is linear too: the gradient of a logit is one row of both together.
+    rows = model.classifier.weight[[0, 1, 2, 3, 0, 1]]
+    if method == "gvb":
+        rows = rows - model.alignment.bridge.weight[[0, 1, 2, 3, 0, 1]]
+    positive = rows * plain_f
+    positive *= plain_f.norm(dim=1, keepdim=True) / positive.norm(dim=1, keepdim=True)
+    torch.testing.assert_close(f[:6], positive)
+    torch.testing.assert_close(z[:6], model._logits(positive))
+    torch.testing.assert_close(f[6:], model._predict(target)[0])
+    expected = model._cross_entropy(source, plain_z)["loss_cls"]  # the task is not touched
+    torch.testing.assert_close(losses["loss_cls"], expected)
 
 
 def test_without_a_method_it_trains_the_task_alone():

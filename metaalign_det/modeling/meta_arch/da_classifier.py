@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ...adaptation.contract import AdaptableModel
 from ...alignment.base import AlignmentMethod
 from ...alignment.domain_losses import domain_accuracy
+from ...alignment.task_oriented import task_oriented_features
 from ...errors import UserError
 from ...loss_term import LossTerm, joint_losses
 from ..alignment_config import AlignmentWeight, alignment_from_config
@@ -58,6 +59,7 @@ class DomainAdaptiveClassifier(AdaptableModel):
         alignment: AlignmentMethod | None = None,
         alignment_weight: AlignmentWeight | None = None,
         between: str = "target",
+        task_oriented: bool = False,
         num_sources: int = 1,
         pixel_mean: tuple[float, ...],
         pixel_std: tuple[float, ...],
@@ -73,6 +75,8 @@ class DomainAdaptiveClassifier(AdaptableModel):
             alignment: built for C, K and the number of domains; None = train the task alone.
             alignment_weight: lambda over training; None = always 1.
             between: see the class.
+            task_oriented: align :func:`.task_oriented.task_oriented_features` of the source
+                (ToAlign), and the logits of these, in the place of its features.
             num_sources: number of source domains.
             pixel_mean, pixel_std: one number a channel, in the units of the image (0-255).
             input_format: order of the channels, "RGB" for torchvision weights and "BGR" for
@@ -96,6 +100,7 @@ class DomainAdaptiveClassifier(AdaptableModel):
         self.alignment = alignment
         self.alignment_weight = alignment_weight or AlignmentWeight()
         self.between = between
+        self.task_oriented = task_oriented
         self.num_sources = num_sources
         self.input_format = input_format
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
@@ -119,6 +124,7 @@ class DomainAdaptiveClassifier(AdaptableModel):
             "alignment": alignment_from_config(cfg, in_features, num_sources),
             "alignment_weight": AlignmentWeight.from_config(cfg),
             "between": cfg.MODEL.ALIGN.BETWEEN,
+            "task_oriented": cfg.MODEL.ALIGN.TASK_ORIENTED,
             "num_sources": num_sources,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
@@ -143,7 +149,7 @@ class DomainAdaptiveClassifier(AdaptableModel):
         """The terms of the alignment method; {} without one.
 
         Args:
-            source: dicts with ``image`` and ``domain``; labels are not looked at.
+            source: dicts with ``image`` and ``domain``; ``label`` if ``task_oriented``.
             target: dicts with ``image``; may be empty if sources are aligned among themselves.
         """
         if self.alignment is None:
@@ -244,12 +250,18 @@ class DomainAdaptiveClassifier(AdaptableModel):
         with self.stream(f"backbone/{domain}") if domain else nullcontext():
             pooled = self.backbone_features(inputs)[self.in_feature]
         features = self.bottleneck(pooled.mean(dim=(2, 3)))
+        return features, self._logits(features)
+
+    def _logits(self, features: Tensor) -> Tensor:
         logits = self.classifier(features)
-        if self.alignment is not None:
-            logits = self.alignment.predict(features, logits)
-        return features, logits
+        return logits if self.alignment is None else self.alignment.predict(features, logits)
 
     def _cross_entropy(self, source: list[dict], logits: Tensor) -> dict[str, Tensor]:
+        target = self._labels(source)
+        loss = F.cross_entropy(logits, target, label_smoothing=self.label_smoothing)
+        return {"loss_cls": loss}
+
+    def _labels(self, source: list[dict]) -> Tensor:
         labels = [int(x["label"]) for x in source]
         wrong = [x for x in labels if not 0 <= x < self.num_classes]
         if wrong:
@@ -257,9 +269,7 @@ class DomainAdaptiveClassifier(AdaptableModel):
                 f"label {wrong[0]} in the source data, but MODEL.CLASSIFIER.NUM_CLASSES is "
                 f"{self.num_classes}: set it to the number of classes of the data"
             )
-        target = torch.tensor(labels, device=logits.device)
-        loss = F.cross_entropy(logits, target, label_smoothing=self.label_smoothing)
-        return {"loss_cls": loss}
+        return torch.tensor(labels, device=self.device)
 
     def _terms(
         self,
@@ -271,6 +281,9 @@ class DomainAdaptiveClassifier(AdaptableModel):
     ) -> dict[str, LossTerm]:
         domains = self._source_domains(source)
         features, logits = of_source
+        if self.task_oriented:
+            features = task_oriented_features(features, self._labels(source), self._logits)
+            logits = self._logits(features)
         if self.between != "sources":
             if not target:
                 raise UserError(
