@@ -32,6 +32,7 @@ LABELS = {
     "source": "source only",
     "swda": "SW-DA",
     "swda_meta": "SW-DA + MetaAlign",
+    "swda_teacher": "SW-DA + mean teacher",
     "dann": "DANN",
     "dann_meta": "DANN + MetaAlign",
 }
@@ -204,7 +205,7 @@ SECTIONS = (
     ),
     Section(
         "features",
-        ("source", "swda", "swda_meta"),
+        ("source", "swda", "swda_meta", "swda_teacher"),
         (),
         (
             Picture("image_pca.png", "image_pca.png", "Do the domains lie together?",
@@ -239,7 +240,8 @@ def make(sections: Sequence[Section], demos: Sequence[Path], reuse: Path | None 
     Args:
         sections: in the order of the page.
         demos: folders of demonstrations; a section is of the first that has its methods.
-        reuse: a folder of an earlier call with ``--keep``: commands found there are not run again.
+        reuse: a folder of an earlier call with ``--keep``: a command whose numbers are there, and
+            newer than its runs, is not run again.
     """
     PICTURES.mkdir(parents=True, exist_ok=True)
     parts = [_HEAD]
@@ -257,7 +259,7 @@ def make(sections: Sequence[Section], demos: Sequence[Path], reuse: Path | None 
         with tempfile.TemporaryDirectory() as temporary:
             folder = (reuse or Path(temporary)) / f"{number}_{section.command}"
             numbers = folder / f"{section.command}.json"
-            if not numbers.is_file():
+            if not _is_newer(numbers, [demo / "runs" / m for m in section.methods]):
                 _explain([*arguments, "--output", str(folder), "--overwrite"])
             data = json.loads(numbers.read_text(encoding="utf-8"))
             command = shlex.join(["metaalign-det", "explain", *arguments])
@@ -270,6 +272,11 @@ def make(sections: Sequence[Section], demos: Sequence[Path], reuse: Path | None 
                     f"```\n{command}\n```",
                 ]
     return "\n\n".join(parts) + "\n"
+
+
+def _is_newer(file: Path, runs: Sequence[Path]) -> bool:
+    saved = [path.stat().st_mtime for run in runs for path in run.rglob("*.pth")]
+    return file.is_file() and file.stat().st_mtime > max(saved, default=0.0)
 
 
 def _explain(arguments: Sequence[str]) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from ..errors import UserError
 MANIFEST = "manifest.json"
 
 _CONTENTS = "contents"
+_ALLOWED: ContextVar[bool] = ContextVar("generating is allowed", default=True)
 _logger = logging.getLogger(__name__)
 
 
@@ -28,6 +31,19 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     """
     stored = _stored(folder)
     return None if stored is None else {k: v for k, v in stored.items() if k != _CONTENTS}
+
+
+@contextmanager
+def nothing_generated() -> Iterator[None]:
+    """Within it, data that are not there are an error instead of being generated.
+
+    For whoever only looks at what a run left: generating takes minutes and room on the disk.
+    """
+    token = _ALLOWED.set(False)
+    try:
+        yield
+    finally:
+        _ALLOWED.reset(token)
 
 
 def build_once(folder: Path, manifest: Mapping[str, Any], write: Callable[[Path], None]) -> Path:
@@ -49,13 +65,18 @@ def build_once(folder: Path, manifest: Mapping[str, Any], write: Callable[[Path]
         Path: ``folder``.
 
     Raises:
-        UserError: ``folder`` is in the way and was not made by this package, or cannot be written.
+        UserError: ``folder`` is in the way and was not made by this package, cannot be written, or
+            is to be generated within :func:`nothing_generated`.
     """
     wanted = json.loads(json.dumps(manifest))
     if "generator" not in wanted:
         raise ValueError("a manifest names its generator")
     if read_manifest(folder) == wanted:
         return folder
+    if not _ALLOWED.get():
+        raise UserError(
+            f"the generated data set {folder} is not there: set DETECTRON2_DATASETS to where it is"
+        )
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with file_lock(str(folder.parent / f".{folder.name}")):

@@ -58,7 +58,7 @@ def read_ground_truth(dataset: str, run: RunFiles) -> LabelledImages:
         run: whose config may register it.
 
     Raises:
-        UserError: it is not on this machine, or nobody has registered it.
+        UserError: it is not on this machine, or nobody has registered it. Nothing is generated.
     """
     # Imported here: Detectron2 takes seconds, and a report without ground truth needs none of it.
     from ...config import load_cfg
@@ -66,11 +66,13 @@ def read_ground_truth(dataset: str, run: RunFiles) -> LabelledImages:
     from ...data.catalog.classes import classes_of
     from ...data.catalog.domains import load_labelled
     from ...evaluation.detection import index_map, truths_by_image
+    from ...miniatures.store import nothing_generated
 
     cfg = load_cfg()
     cfg.DATASETS.REGISTER = list(run.config.get("DATASETS.REGISTER", []))
     register_all(cfg)
-    dicts = load_labelled(dataset)
+    with nothing_generated():
+        dicts = load_labelled(dataset)
     known = list(classes_of(dataset) or ())
     # The classes that were scored, in their order, which need not be all of the data set's.
     names = list(run.inference("voc", dataset).get("objects", {})) or known
