@@ -33,7 +33,6 @@ class Study:
         unlabelled: target training data, for settings that train without any, too.
         target, source: test data sets with labels, and ``metric`` on both.
         eval_period: default number of iterations between evaluations.
-        pretrain: config that all settings start from, once per seed; "" for none.
     """
 
     benchmark: str
@@ -45,7 +44,6 @@ class Study:
     source: str
     metric: str
     eval_period: int
-    pretrain: str = ""
 
 
 DIGITS = Study(
@@ -63,13 +61,12 @@ DETECTION = Study(
     "mini",
     "detection",
     "mini",
-    ("source", "wda", "swda", "swda_meta"),
-    "mini_watercolor_train",
-    "mini_watercolor_test",
+    ("source", "swda", "swda_meta", "swda_teacher"),
+    "mini_openmoji_train",
+    "mini_openmoji_test",
     "mini_photo_test",
     "voc/AP50_11pt",
-    50,  # of 400
-    "pretrain",
+    80,  # of 400
 )
 
 

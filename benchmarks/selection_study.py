@@ -45,7 +45,7 @@ def plan(study: Study, args: argparse.Namespace) -> list[Run]:
     """The trainings of a study."""
     from metaalign_det.config import CONFIG_ROOT
     from metaalign_det.evaluation.label_free import VALIDATORS
-    from metaalign_det.sweeps.plan import Pretraining, plan_runs
+    from metaalign_det.sweeps.plan import plan_runs
     from metaalign_det.sweeps.suites import get_benchmark
 
     names = [v.name for v in VALIDATORS.values() if v.task == study.task]
@@ -66,9 +66,6 @@ def plan(study: Study, args: argparse.Namespace) -> list[Run]:
         args.seeds,
         args.output,
         overrides=overrides,
-        pretraining=Pretraining(root / f"{study.pretrain}.yaml", True, tuple(args.pretrain_opts))
-        if study.pretrain
-        else None,
     )
 
 
@@ -99,7 +96,6 @@ def argument_parser() -> argparse.ArgumentParser:
     add("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4], metavar="SEED")
     add("--eval-period", type=int, default=0, metavar="N", help="iterations between evaluations")
     add("--images", type=int, default=500, metavar="N", help="that validators look at")
-    add("--pretrain-opts", nargs="+", default=[], metavar="KEY VALUE", help="of --detection")
     add("--output", type=Path, required=True, metavar="FOLDER")
     add("--jobs", type=int, default=1, help="trainings at a time")
     add("--into", type=Path, metavar="FILE", help="also put the tables into this document")

@@ -144,7 +144,6 @@ def test_its_trainings_are_judged_by_every_validator_of_the_task(study, tmp_path
     assert len(runs) == 5 * len(study.configs)
     overrides = " ".join(runs[0].overrides)
     assert all(f"'{v.name}'" in overrides for v in VALIDATORS.values() if v.task == study.task)
-    assert all((run.pretrain is not None) == bool(study.pretrain) for run in runs)
 
 
 def test_a_study_of_nothing_is_a_mistake_of_the_users(tmp_path, capsys):
