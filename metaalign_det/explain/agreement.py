@@ -7,6 +7,9 @@ With g = dA/dtheta and v = dL_task/dtheta over the backbone's stage groups m (an
     inner            <g_m, v_m>
     change           |v(theta - alpha g) - v| / |v|: how much a lookahead of alpha changes
     task_rise        L_task(theta - alpha g) - L_task
+    odd              |v(theta - alpha g) - v(theta + alpha g)| / 2 |v|: what the direction does
+    even             |mean of v(theta - alpha g) and v(theta + alpha g), minus v| / |v|: what a look
+                     either way does; both for an alpha that is given with both signs
     half_task        |H_task g|: MetaAlign's first-order term with the domain role
     half_alignment   |H_A v|: with the task role; their sum is the gradient of <g, v>
     curvature        g' H_task g / |g|^2: how curved the task is where alignment moves
@@ -129,11 +132,13 @@ def _measure(
             found["cosine_task_batches"] = _cosine(v, before[0], names)
             found["cosine_alignment_batches"] = _cosine(g, before[1], names)
         _append(result.at_theta, stage, found)
+    there: dict[float, Vector] = {}
     for alpha in alphas:
         moved = {n: objectives.params[n] - alpha * g[n] for n in objectives.scope}
         v_there, loss_there = objectives.gradient(TASK, moved)
         g_there, _ = objectives.gradient(ALIGNMENT, moved)
         changed = {n: v_there[n] - v[n] for n in objectives.scope}
+        there[alpha] = changed
         of_alpha = result.along.setdefault(alpha, {})
         for stage, names in groups.items():
             found = _pair(g_there, v_there, names)
@@ -142,11 +147,18 @@ def _measure(
             if stage == WHOLE:
                 found["task_rise"] = loss_there - loss
             _append(of_alpha, stage, found)
+    for alpha in (a for a in there if a > 0 and -a in there):
+        odd, even = ({n: (ahead + sign * there[-alpha][n]) / 2 for n, ahead in there[alpha].items()}
+                     for sign in (-1, 1))  # fmt: skip
+        for stage, names in groups.items():
+            length = norm(v, names) or float("nan")
+            parts = {"odd": norm(odd, names) / length, "even": norm(even, names) / length}
+            _append(result.along[alpha], stage, parts)
     return v, g
 
 
 #: Quantities that are above 0 by nature and vary by factors: their mean is the geometric one.
-SIZES = ("norm_alignment", "norm_task", "half_task", "half_alignment", "change")
+SIZES = ("norm_alignment", "norm_task", "half_task", "half_alignment", "change", "odd", "even")
 
 
 def interval(values: Sequence[float], size: bool = False) -> dict[str, float]:

@@ -136,6 +136,20 @@ def _tables(
     if rows:
         parts += ["Along the alignment step, at θ − αg, whole backbone:"]
         parts += [markdown_table(columns, rows)]
+    rows = [
+        [one.label, f"{alpha:g}", stage, *(_cell(of[k]) for k in ("odd", "even"))]
+        for one in last
+        for alpha, found in sorted(one.along.items())
+        for stage, of in averages(found).items()
+        if "odd" in of
+    ]
+    if rows:
+        parts += [
+            "The two parts of what a lookahead of α changes in v, relative to its length. *Odd*: "
+            "changes its sign with α, the agreement of gradients. *Even*: the same on both sides, "
+            "a task loss that is flat along g."
+        ]
+        parts += [markdown_table(["", "α", "stage", "odd", "even"], rows)]
     if over_training:
         rows = [
             [one.label, one.iteration]

@@ -65,6 +65,17 @@ def test_along_the_step_both_gradients_are_taken_there(toy):
     assert found["task_rise"] == pytest.approx(rise)
 
 
+def test_of_a_quadratic_task_all_that_a_lookahead_changes_is_odd(toy):
+    theta, alpha = toy.backbone["theta"].detach(), 0.1
+    v, g = toy.p @ theta, toy.q @ (theta - toy.c)
+    along = measured(toy, alphas=(-alpha, alpha)).along
+    found = {k: x[0] for k, x in along[alpha][WHOLE].items()}
+    assert found["odd"] == pytest.approx(float(alpha * (toy.p @ g).norm() / v.norm()))
+    assert found["odd"] == pytest.approx(found["change"])
+    assert found["even"] == pytest.approx(0, abs=1e-12)
+    assert "odd" not in along[-alpha][WHOLE]
+
+
 def test_the_sum_of_both_halves_is_the_gradient_of_the_inner_product(toy):
     batch = {"source": [{"scale": 1.0}], "target": []}
     with BatchObjectives(toy, batch, 0, 0).open() as objectives:
