@@ -2,7 +2,7 @@
 
 ``theta <- theta - eta (s |v| / |g| g + v)``, with g the alignment gradient, v the task gradient and
 s the share. CONTRIBUTING.md walks through this file; in the package it would be
-``metaalign_det/adaptation/balanced.py``, its node a function of ``metaalign_det/config.py``.
+``metaalign_det/adaptation/balanced.py``, its node a function of ``metaalign_det/config/``.
 """
 
 from __future__ import annotations
