@@ -34,4 +34,6 @@ def save(figure: Any, path: str | Path) -> None:
     if path.suffix.lower() in (".jpg", ".jpeg"):
         picture.save(path, quality=82, optimize=True)
     else:
-        picture.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+        # The default (median cut) merges colors that are rare, such as those of a legend.
+        few = picture.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        few.save(path, optimize=True)
