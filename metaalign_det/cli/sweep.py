@@ -1,4 +1,6 @@
-"""Run every source->target pair of a benchmark, for several methods and seeds, into one table.
+"""Run several methods and seeds into one table: on your own data, or on a whole benchmark.
+
+metaalign-det sweep --seeds 0 1 2 --output output/drawings --configs source.yaml swda.yaml
 
 metaalign-det sweep --benchmark office_home --seeds 0 1 2 --jobs 2 --output output/office_home \\
     --configs configs/office_home/dann.yaml configs/office_home/dann_meta.yaml
@@ -29,6 +31,7 @@ from .progress import show_progress
 if TYPE_CHECKING:
     from ..sweeps.execute import Failure
     from ..sweeps.runs import Run
+    from ..sweeps.suites import Benchmark
 
 INTERRUPTED = "the same command continues where it stopped"
 
@@ -38,10 +41,14 @@ TRAIN_COMMAND = (sys.executable, "-m", "metaalign_det.cli", "train")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--benchmark", required=True, metavar="NAME", help=", ".join(BENCHMARKS))
+    add(
+        "--benchmark",
+        metavar="NAME",
+        help=f"{', '.join(BENCHMARKS)}; default: the configs' own DATASETS.*, as one task",
+    )
     add("--configs", required=True, nargs="+", metavar="FILE", help="one per method, one row each")
     add("--seeds", nargs="+", type=int, default=[0, 1, 2], help="default: 0 1 2")
-    add("--tasks", nargs="+", metavar="TASK", help="some of its tasks only, e.g. 'A->W' 'D->W'")
+    add("--tasks", nargs="+", metavar="TASK", help="some of the benchmark's, e.g. 'A->W' 'D->W'")
     add("--output", required=True, metavar="FOLDER", help="of runs and tables")
     add("--jobs", type=int, help="runs at a time (default: 1, or one for each of --gpus)")
     add("--threads", type=int, default=1, help="of each run (default: 1)")
@@ -66,7 +73,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--select",
         action="store_true",
-        help="per method, report the variant that is best on the benchmark's validation set",
+        help="per method, report the variant that is best on the benchmark's validation set, or on "
+        "that of --val",
+    )
+    group.add_argument(
+        "--val", metavar="DATASET", help="without --benchmark: the labelled data set of --select"
     )
     group.add_argument(
         "--select-by",
@@ -124,9 +135,8 @@ def sweep(
     from ..sweeps.plan import Pretraining, plan_runs
     from ..sweeps.tables import check_validation, choose, report
 
-    benchmark = get_benchmark(args.benchmark)
-    if args.tasks:
-        benchmark = benchmark.restrict(args.tasks)
+    overrides = [*selection_overrides(args.select_by), *args.opts]
+    benchmark = _benchmark(args, overrides)
     variants = read_variants(args.variant)
     selecting = args.select or bool(args.select_by)
     if args.select and args.select_by:
@@ -137,7 +147,6 @@ def sweep(
         raise UserError("--select chooses among variants: give some with --variant")
     if args.select_seeds and not selecting:
         raise UserError("--select-seeds is a part of --select and --select-by")
-    overrides = [*selection_overrides(args.select_by), *args.opts]
     if args.pretrain_config is None and (args.pretrain_per_seed or args.pretrain_opts):
         raise UserError("--pretrain-per-seed and --pretrain-opts need --pretrain-config")
     pretraining = None
@@ -193,6 +202,22 @@ def sweep(
     print("\n\n".join(tables))
     print(f"\nwritten to {Path(args.output) / 'table_*.md'} and .json")
     return failures
+
+
+def _benchmark(args: argparse.Namespace, overrides: Sequence[str]) -> Benchmark:
+    """The one that is named, or the configs' own data."""
+    from ..sweeps.own_data import own_benchmark
+
+    if args.val and not args.select:
+        raise UserError("--val is a part of --select")
+    if args.benchmark is None:
+        if args.tasks:
+            raise UserError("--tasks chooses among the tasks of a --benchmark")
+        return own_benchmark(args.configs, overrides=overrides, validation=args.val or "")
+    if args.val:
+        raise UserError(f"--val is for data of your own; {args.benchmark} has its own validation")
+    benchmark = get_benchmark(args.benchmark)
+    return benchmark.restrict(args.tasks) if args.tasks else benchmark
 
 
 @contextmanager

@@ -69,7 +69,8 @@ def check_validation(benchmark: Benchmark) -> str:
         raise UserError(
             f"--select: {benchmark.name} has no validation set; a choice by the scores of its test "
             "sets would use the labels it is reported on. Choose without labels (--select-by ensv) "
-            "or run every variant as a row of its own (without --select)"
+            "or run every variant as a row of its own (without --select). For data of your own, "
+            "without --benchmark, --val names a validation set"
         )
     return columns[0].label if len(columns) == 1 else f"the mean of {len(columns)} validation sets"
 
