@@ -18,7 +18,7 @@ import argparse
 import logging
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +29,7 @@ from .arguments import add_opts
 from .progress import show_progress
 
 if TYPE_CHECKING:
-    from ..sweeps.execute import Failure
+    from ..sweeps.progress import Failure
     from ..sweeps.runs import Run
     from ..sweeps.suites import Benchmark
 
@@ -50,12 +50,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seeds", nargs="+", type=int, default=[0, 1, 2], help="default: 0 1 2")
     add("--tasks", nargs="+", metavar="TASK", help="some of the benchmark's, e.g. 'A->W' 'D->W'")
     add("--output", required=True, metavar="FOLDER", help="of runs and tables")
-    add("--jobs", type=int, help="runs at a time (default: 1, or one for each of --gpus)")
+    add("--jobs", type=int, help="runs at a time (default: 1, or one per GPU; slurm: all)")
     add("--threads", type=int, default=1, help="of each run (default: 1)")
     add("--gpus", nargs="+", default=[], metavar="ID", help="to share out, one per run")
     add("--table-only", action="store_true", help="run nothing, print what is there")
     add("--metrics", nargs="+", default=[], metavar="NAME", help="one table each")
     add("--discard-checkpoints", action="store_true", help="of runs that are complete")
+    group = parser.add_argument_group("where the runs are carried out")
+    group.add_argument(
+        "--launcher",
+        choices=("local", "slurm"),
+        default="local",
+        help="processes of this machine, or jobs of a Slurm cluster (default: local)",
+    )
+    group.add_argument(
+        "--slurm",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="options of sbatch, e.g. time=8:00:00 partition=gpu gpus=1 cpus=6 mem=32G account=me",
+    )
+    group.add_argument(
+        "--no-wait", action="store_true", help="slurm: submit and return; --table-only later"
+    )
     group = parser.add_argument_group("pretraining, which all runs start from")
     group.add_argument("--pretrain-config", metavar="FILE")
     group.add_argument("--pretrain-per-seed", action="store_true", help="default: once for all")
@@ -130,7 +147,6 @@ def sweep(
     args: argparse.Namespace, command_line: str, train_command: Sequence[str]
 ) -> list[Failure]:
     """What the command line says; returns the runs that failed."""
-    from ..sweeps.execute import Sweep
     from ..sweeps.label_free import choose_by_validator, selection_overrides
     from ..sweeps.plan import Pretraining, plan_runs
     from ..sweeps.tables import check_validation, choose, report
@@ -166,31 +182,26 @@ def sweep(
             pretraining=pretraining,
         )
 
-    def execute(runs: Sequence[Run]) -> list[Failure]:
-        if args.table_only:
-            return []
-        with show_progress() as show:
-            return Sweep(
-                runs,
-                list(train_command),
-                jobs=max(1, len(args.gpus)) if args.jobs is None else args.jobs,
-                threads=args.threads,
-                gpus=args.gpus,
-                discard_checkpoints=args.discard_checkpoints,
-                on_progress=show,
-            ).execute()
-
-    runs, failures, choices = plan(args.seeds), [], []
+    launch = _launcher(args, train_command)
+    runs, choices = plan(args.seeds), []
+    failures: list[Failure] = []
     if selecting:
         candidates = plan(args.select_seeds or args.seeds)
-        failures = execute(candidates)
+        failures, waiting = launch(candidates)
+        if waiting:
+            print(f"{waiting} runs are in the queue; the same command chooses when they have ended")
+            return failures
         if args.select:
             choices = choose(benchmark, candidates, (args.metrics or benchmark.metrics)[0])
         else:
             choices = choose_by_validator(candidates, args.select_by)
         chosen = {(c.method, c.variant) for c in choices}
         runs = [run for run in runs if (run.method, run.variant) in chosen]
-    failures = [*failures, *execute(runs)]
+    later, waiting = launch(runs)
+    failures = [*failures, *later]
+    if waiting:
+        print(f"{waiting} runs are in the queue; --table-only prints the table of those that ended")
+        return failures
     tables = report(
         benchmark,
         runs,
@@ -202,6 +213,53 @@ def sweep(
     print("\n\n".join(tables))
     print(f"\nwritten to {Path(args.output) / 'table_*.md'} and .json")
     return failures
+
+
+def _launcher(
+    args: argparse.Namespace, train_command: Sequence[str]
+) -> Callable[[Sequence[Run]], tuple[list[Failure], int]]:
+    """What carries runs out; it returns those that failed, and how many it left in a queue.
+
+    Raises:
+        UserError: options of the one launcher given to the other.
+    """
+    from ..sweeps.execute import Sweep
+    from ..sweeps.slurm import SlurmSweep
+    from ..sweeps.slurm_options import read_slurm_options
+
+    slurm = args.launcher == "slurm"
+    if not slurm and (args.slurm or args.no_wait):
+        raise UserError("--slurm and --no-wait are for --launcher slurm")
+    if slurm and args.gpus:
+        raise UserError(
+            "--gpus shares out this machine's; on a cluster, --slurm gpus=1 asks for it"
+        )
+    if args.table_only:
+        return lambda runs: ([], 0)
+    options = read_slurm_options(args.slurm) if slurm else None
+
+    def launch(runs: Sequence[Run]) -> tuple[list[Failure], int]:
+        with show_progress() as show:
+            common = {"threads": args.threads, "discard_checkpoints": args.discard_checkpoints}
+            if options is None:
+                jobs = max(1, len(args.gpus)) if args.jobs is None else args.jobs
+                pool = Sweep(
+                    runs, list(train_command), jobs, gpus=args.gpus, on_progress=show, **common
+                )
+                return pool.execute(), 0
+            queue = SlurmSweep(
+                runs,
+                list(train_command),
+                Path(args.output),
+                options,
+                args.jobs,
+                wait=not args.no_wait,
+                on_progress=show,
+                **common,
+            )
+            return queue.execute(), queue.queued()
+
+    return launch
 
 
 def _benchmark(args: argparse.Namespace, overrides: Sequence[str]) -> Benchmark:
