@@ -171,15 +171,20 @@ class SlurmSweep:
         except RuntimeError as error:
             raise UserError(f"--launcher slurm: {error}") from error
         dependency = ":".join(["afterany", *(job.job_id for job in after)]) if after else None
+        cpus = self.options.sbatch.get("cpus-per-task")
+        # One limit for all: what is in the queue already counts, what has to end first does not.
+        others = len(self._queue) - len(after)
         executor.update_parameters(
             name="metaalign-det",
             timeout_min=self.options.minutes,
             gpus_per_node=self.options.gpus or None,
             stderr_to_stdout=True,
             slurm_signal_delay_s=SIGNAL_DELAY_SECONDS,
-            slurm_array_parallelism=self.jobs or max(1, len(self.runs)),
+            slurm_array_parallelism=max(1, (self.jobs or self._total) - others),
             slurm_dependency=dependency,
             slurm_additional_parameters=self.options.sbatch,
+            # srun does not take it from sbatch any more (Slurm 22.05 and later).
+            slurm_srun_args=[f"--cpus-per-task={cpus}"] if cpus else None,
         )
         return executor
 

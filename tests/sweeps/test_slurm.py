@@ -190,6 +190,8 @@ def test_runs_are_an_array_of_so_many_at_a_time_with_the_options_given(place, sl
     assert given["array"].strip("'") == "0-3%2"
     assert {k: given[k] for k in asked} == asked
     assert (given["time"], given["gpus-per-node"], given["signal"]) == ("30", "2", "USR2@120")
+    (script,) = (place / "out" / "slurm").glob("*_submission.sh")
+    assert "--cpus-per-task=6 " in script.read_text().partition("srun ")[2]
     assert max(map(int, (slurm / "at_once").read_text().split())) == 2
     assert {(o["--num-gpus"], o["--dist-url"]) for _, _, o, *_ in calls(place)} == {("2", "auto")}
     assert [accuracy(r) for r in runs] == [30.5, 31.5, 32.5, 33.5]
