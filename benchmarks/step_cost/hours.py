@@ -12,7 +12,7 @@ a card is assumed to keep up. Loading, evaluation and the optimizer are not coun
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from metaalign_det.cli.quiet import silence_third_party
@@ -65,20 +65,14 @@ def count_parts(table: Table) -> dict[str, float]:
     """Operations of a forward pass of b, h and d on the source images of one step, in TFLOP."""
     cfg = load_cfg(table.config, ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", ""])
     bench = Bench(cfg, table.size)
-    model, batch = bench.model, bench.batch
-    domains = [batch["source"], batch["target"]] if table.target else [batch["source"], []]
-    passes: dict[str, Callable[[], object]] = {
-        "backbone": lambda: model.backbone_features(batch["source"]),
-        "task": lambda: model.task_losses(batch["source"]),
-        "alignment": lambda: model.alignment_terms(*domains),
-    }
     counted = {}
     with EventStorage(0) as bench.loop.storage, torch.no_grad():
-        for name, forward in passes.items():
+        for name, forward in bench.forwards().items():
             with FlopCounterMode(display=False) as counter:
                 forward()
             counted[name] = counter.get_total_flops() / 1e12
     b = counted["backbone"]
+    # Without a target it looks at the source alone.
     d = counted["alignment"] / (2 if table.target else 1) - b
     return {"b": b, "h": counted["task"] - b, "d": d}
 
