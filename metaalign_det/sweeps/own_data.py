@@ -32,8 +32,8 @@ def own_benchmark(
 
     Raises:
         UserError: no test set, others in one config than in another, a name that a config does not
-            register or that means other data in another config, a validation set that is the only
-            test.
+            register or that means other data in another config, data without labels, a validation
+            set that is the only test.
     """
     cfgs = {path: load_cfg(path, overrides) for path in methods_of(configs).values()}
     tests = _tests(cfgs)
@@ -88,6 +88,11 @@ def _check_same_data(cfgs: Mapping[Path, CfgNode], names: Sequence[str]) -> None
                 raise UserError(
                     f"{path}: neither the package nor DATASETS.REGISTER has a data set {name!r}"
                     f"{did_you_mean(name, [*known, *DatasetCatalog.list()])}"
+                )
+            if any(entry.get("FORMAT") == "images" for entry in entries):
+                raise UserError(
+                    f"{path}: {name!r} has no labels (FORMAT: images) and cannot be scored; it can "
+                    "be a target"
                 )
             if entries != meant[first]:
                 raise UserError(

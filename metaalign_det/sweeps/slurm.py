@@ -121,9 +121,10 @@ class SlurmSweep:
             after: jobs that have to end first.
         """
         new = []
-        for run in runs:
-            job = self._job_of(run)
-            if job is None:
+        # All of them first, and then how they are: Slurm is asked once.
+        known = [(run, self._job_of(run)) for run in runs]
+        for run, job in known:
+            if job is None or job.done():
                 new.append(run)
             else:
                 logger.info("%s: in the queue already, job %s", run, job.job_id)
@@ -189,7 +190,7 @@ class SlurmSweep:
         return executor
 
     def _job_of(self, run: Run) -> Job | None:
-        """The job of a run that is queued or at work, by an earlier call; None if there is none."""
+        """The job that an earlier call submitted for a run; None if there is none."""
         try:
             facts = json.loads((run.folder / JOB_FILE).read_text(encoding="utf-8"))
             number, folder = str(facts["job"]), str(facts["folder"])
@@ -200,8 +201,7 @@ class SlurmSweep:
             return None
         submitit = _submitit()
         kind = submitit.SlurmJob if cluster == "slurm" else submitit.LocalJob
-        job = kind(folder=folder, job_id=number)
-        return None if job.done() else job
+        return kind(folder=folder, job_id=number)
 
     def _watch(self) -> None:
         """Until all that is in the queue has ended."""

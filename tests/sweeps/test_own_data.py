@@ -99,6 +99,7 @@ def test_a_validation_set_among_the_tests_is_a_column_and_no_other_run(own):
         (OWN.replace('("drawings_test", "photos")', "()"), "", "DATASETS.TEST is empty"),
         (OWN.replace('"photos")', ")"), "", "one table compares both: put the same into"),
         (OWN.replace("/data/labelled/test", "/data/other"), "", "'drawings_test' in DATASETS.REG"),
+        (OWN, "drawings", "'drawings' has no labels"),
         (OWN, "drawings_vla", "data set 'drawings_vla'; did you mean 'drawings_val'"),
     ],
 )
