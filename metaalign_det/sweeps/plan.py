@@ -73,7 +73,7 @@ def plan_runs(
         UserError: a config or key that does not exist, the same name or seed twice, a variant of
             a method that is not there.
     """
-    methods = _methods(configs)
+    methods = methods_of(configs)
     variants = dict(variants or {})
     if unknown := variants.keys() - methods.keys() - {""}:
         raise UserError(
@@ -103,7 +103,12 @@ def plan_runs(
     return runs
 
 
-def _methods(configs: Sequence[str | Path]) -> dict[str, Path]:
+def methods_of(configs: Sequence[str | Path]) -> dict[str, Path]:
+    """The methods that config files stand for, name of the file -> file, without ``Base*.yaml``.
+
+    Raises:
+        UserError: two files of one name, or none.
+    """
     methods: dict[str, Path] = {}
     for config in map(Path, configs):
         if config.stem.startswith("Base"):  # as in configs/office_home/*.yaml
@@ -148,6 +153,9 @@ def _make_run(
         raise UserError(f"{', '.join(taken)} cannot be overridden: the sweep sets it in each run")
     overrides = (*task.overrides(base), *overrides)
     cfg = _merged(config, base, overrides)
+    if beside := [name for name in task.validation if name not in cfg.DATASETS.TEST]:
+        overrides = (*overrides, "DATASETS.TEST", repr((*cfg.DATASETS.TEST, *beside)))
+        cfg = _merged(config, base, overrides)
     if cfg.SOLVER.REFERENCE_WORLD_SIZE > 1:
         raise UserError(
             f"{config}: SOLVER.REFERENCE_WORLD_SIZE would change the number of iterations; a sweep "

@@ -27,16 +27,22 @@ class Task:
     Args:
         label: as people write it, ``A→W``.
         train, target, test: data set names for ``DATASETS.TRAIN``, ``.TARGET`` and ``.TEST``.
+        validation: further names for ``DATASETS.TEST``, whatever else is there.
+        folder: of the runs, below that of their method; None = after the label, "" = none.
     """
 
     label: str
     train: tuple[str, ...] = ()
     target: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
+    validation: tuple[str, ...] = ()
+    folder: str | None = None
 
     @property
     def slug(self) -> str:
-        """The label as a folder name: ``a2w``."""
+        """The label as a folder name, ``a2w``, unless there is another."""
+        if self.folder is not None:
+            return self.folder
         return re.sub(r"[^a-z0-9]+", "_", self.label.lower().replace("→", "2")).strip("_")
 
     def overrides(self, cfg: CfgNode) -> list[str]:

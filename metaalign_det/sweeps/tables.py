@@ -16,13 +16,14 @@ import torch
 from ..errors import UserError
 from ..reports.statistics import mean_and_sd
 from ..reports.table import Cell, format_table, write_results
+from .published import AVERAGE, COLUMN, published, published_column
 from .runs import Run, read_scores
 from .suites import Benchmark
 
 #: (method, variant, task label, seed) -> data set -> metric -> percent.
 Scores = dict[tuple[str, str, str, int], dict[str, dict[str, float]]]
 
-METHOD, AVERAGE = "method", "Avg"
+METHOD = "method"
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ def check_validation(benchmark: Benchmark) -> str:
         raise UserError(
             f"--select: {benchmark.name} has no validation set; a choice by the scores of its test "
             "sets would use the labels it is reported on. Choose without labels (--select-by ensv) "
-            "or run every variant as a row of its own (without --select)"
+            "or run every variant as a row of its own (without --select). For data of your own, "
+            "without --benchmark, --val names a validation set"
         )
     return columns[0].label if len(columns) == 1 else f"the mean of {len(columns)} validation sets"
 
@@ -180,13 +182,18 @@ def report(
     texts = []
     for metric in metrics or benchmark.metrics:
         rows, columns = make_rows(benchmark, runs, metric)
+        methods = [method for method, _ in dict.fromkeys((r.method, r.variant) for r in runs)]
+        figures, where_from = published_column(benchmark, metric, methods)
+        if figures:
+            columns = [*columns, COLUMN]
+            rows = [{**row, COLUMN: cell} for row, cell in zip(rows, figures)]
         title = f"{benchmark.title}, {metric.partition('/')[2]} in percent"
         over = "Mean ± sample standard deviation over seeds" if len(seeds) > 1 else "Seed"
         notes = [f"{over} {', '.join(map(str, seeds))}; the last checkpoint of each run."]
         if missing:
             some = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
             notes.append(f"{len(missing)} of {len(runs)} runs are not complete: {some}.")
-        notes += [_describe(choice) for choice in choices]
+        notes += [_describe(choice) for choice in choices] + where_from
         texts.append("\n".join([format_table(rows, columns, title), "", *notes]))
         notes.append(f"Machine: {describe_machine()}.")
         if command:
@@ -239,6 +246,10 @@ def _facts(
             for c in choices
         ],
         "runs": [str(run.folder) for run in runs],
+        "published": [
+            {"method": f.method, "percent": f.percent, "source": str(f.source)}
+            for f in published(benchmark, metric, [run.method for run in runs])
+        ],
     }
 
 

@@ -6,10 +6,12 @@ import json
 
 import pytest
 import torch
+from detectron2.utils.events import EventStorage
 
 from benchmarks.step_cost.arms import ARMS
 from benchmarks.step_cost.measure import Bench, Timings, measure_time
 from benchmarks.step_cost.tables import as_json, rows_of
+from metaalign_det.config import load_cfg
 from metaalign_det.errors import UserError
 from metaalign_det.files import write_json
 from tests.coordination.toys import relative_error
@@ -26,6 +28,13 @@ def bench():
 def gradients(bench, arm):
     bench.step(arm, 0)
     return {n: p.grad.clone() for n, p in bench.model.named_parameters() if p.grad is not None}
+
+
+def test_the_passes_of_a_classifier_are_there_as_well():
+    cfg = load_cfg("mini_digits/dann.yaml", ["MODEL.DEVICE", "cpu"])
+    bench = Bench(cfg, (32, 32))
+    with EventStorage(0) as bench.loop.storage:
+        assert all(passes() is not None for passes in bench.forwards().values())
 
 
 #: Arms that without a step ahead have the gradients of joint training.
@@ -83,7 +92,7 @@ def test_a_config_that_aligns_nothing_is_an_error():
 
 def fake_timings():
     cpu = {"plain": [2.0, 4.0, 3.0], "exact-keep": [3.0, 5.0, 6.0]}
-    parts = {"backbone": [1.0], "task": [9.0], "alignment": [1.5], "telemetry": [0.01]}
+    parts = {"backbone": [1.0], "task": [9.0], "alignment": [3.0], "telemetry": [0.01]}
     return Timings(cpu, {a: [2 * x for x in v] for a, v in cpu.items()}, parts)
 
 

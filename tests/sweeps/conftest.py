@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
+from metaalign_det.cli import sweep as sweep_command
 from tests.sweeps.fake_training import CONFIG, FAKE
 
 
@@ -14,3 +17,10 @@ def place(tmp_path):
     for name in ("dann", "cdan"):
         (tmp_path / f"{name}.yaml").write_text(CONFIG)
     return tmp_path
+
+
+@pytest.fixture
+def tool(place, monkeypatch):
+    """The command ``sweep`` with that program."""
+    monkeypatch.setattr(sweep_command, "TRAIN_COMMAND", (sys.executable, str(place / "train.py")))
+    return sweep_command

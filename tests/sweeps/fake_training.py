@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+from metaalign_det.cli.__main__ import main
 from metaalign_det.sweeps.execute import Sweep
 from metaalign_det.sweeps.plan import plan_runs
 from metaalign_det.sweeps.runs import Run, read_scores
@@ -79,7 +80,10 @@ if (here / "hang").exists():
 (out / "model_final.pth").touch()
 (out / "last_checkpoint").write_text("model_final.pth")
 lr, seed = float(options.get("SOLVER.BASE_LR", 0.5)), int(options["SEED"])
-tests = eval(options["DATASETS.TEST"]) if "DATASETS.TEST" in options else ()
+tests = eval(options.get("DATASETS.TEST", "()"))
+if not tests:
+    import yaml
+    tests = eval(yaml.safe_load(open(options["--config-file"]))["DATASETS"]["TEST"])
 scores = {}
 for i, name in enumerate(tests):
     prefix = f"{name}/" if len(tests) > 1 else ""
@@ -98,6 +102,12 @@ def plan(place: Path, benchmark="mini_digits", methods=("dann",), seeds=(0,), **
 
 def sweep(place: Path, runs, **options) -> Sweep:
     return Sweep(runs, [sys.executable, str(place / "train.py")], poll_seconds=0.01, **options)
+
+
+def run_tool(place: Path, *args: str, benchmark: str | None = "mini_digits", seeds=("0", "1")):
+    """Exit code of ``metaalign-det sweep`` into ``out``."""
+    fixed = ["--output", str(place / "out"), "--seeds", *seeds]
+    return main(["sweep", *(["--benchmark", benchmark] if benchmark else []), *fixed, *args])
 
 
 def calls(place: Path) -> list:

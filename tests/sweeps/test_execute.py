@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from metaalign_det.errors import UserError
-from metaalign_det.sweeps.execute import _lock
+from metaalign_det.sweeps.attempt import lock_file
 from metaalign_det.sweeps.plan import Pretraining
 from metaalign_det.sweeps.runs import collect_scores, last_iteration, read_scores
 from tests.sweeps.fake_training import CONFIG, accuracy, alive, calls, plan, sweep
@@ -75,7 +75,7 @@ def test_a_run_that_outlived_its_sweep_is_waited_for_and_counts(place):
     """As after ``kill -9``: the process still holds its lock, then ends with its result there."""
     (run,) = plan(place)
     run.folder.mkdir(parents=True)
-    held = [_lock(run.folder / "sweep.lock")]
+    held = [lock_file(run.folder / "sweep.lock")]
 
     def look(progress):
         if held and progress.elsewhere:
@@ -98,14 +98,14 @@ def test_a_run_holds_its_lock_without_the_sweep(place):
     def look(progress):
         if (run.folder / "pid").exists():
             for worker in running._active:
-                worker.lock.close()  # what the end of the sweep's process would do
-            assert _lock(run.folder / "sweep.lock") is None
+                worker.attempt.lock.close()  # what the end of the sweep's process would do
+            assert lock_file(run.folder / "sweep.lock") is None
             raise KeyboardInterrupt
 
     running = sweep(place, [run], on_progress=look)
     with pytest.raises(KeyboardInterrupt):
         running.execute()
-    _lock(run.folder / "sweep.lock").close()
+    lock_file(run.folder / "sweep.lock").close()
 
 
 def test_a_failed_run_is_reported_by_its_last_error_and_the_others_go_on(place):

@@ -6,18 +6,15 @@ import json
 import math
 import os
 import signal
-import sys
 from contextlib import nullcontext
 
 import pytest
 
-from metaalign_det.cli import sweep as sweep_command
-from metaalign_det.cli.__main__ import main
 from metaalign_det.errors import UserError
 from metaalign_det.sweeps.runs import collect_scores
 from metaalign_det.sweeps.suites import get_benchmark
 from metaalign_det.sweeps.tables import choose, make_rows
-from tests.sweeps.fake_training import alive, calls, plan, sweep
+from tests.sweeps.fake_training import alive, calls, plan, run_tool, sweep
 
 
 def test_table_has_the_mean_over_seeds_and_the_average_per_seed(place):
@@ -83,20 +80,9 @@ def test_settings_of_a_benchmark_of_pairs_are_chosen_on_the_mean_of_its_validati
     assert columns[1:] == ["Mn→Op", "Mn→Mf", "Op→Mn", "Op→Mf", "Mf→Mn", "Mf→Op", "Avg"]
 
 
-@pytest.fixture
-def tool(place, monkeypatch):
-    monkeypatch.setattr(sweep_command, "TRAIN_COMMAND", (sys.executable, str(place / "train.py")))
-    return sweep_command
-
-
-def run_tool(tool, place, *args, benchmark="mini_digits", seeds=("0", "1")) -> int:
-    fixed = ["--benchmark", benchmark, "--output", str(place / "out"), "--seeds", *seeds]
-    return main(["sweep", *fixed, *args])
-
-
 def test_the_tool_prints_and_writes_the_table(tool, place, capsys):
     args = ["--configs", str(place / "dann.yaml"), "--", "SOLVER.BASE_LR", "0.25"]
-    assert run_tool(tool, place, *args) == 0
+    assert run_tool(place, *args) == 0
     out, err = capsys.readouterr()
     assert "20.8 ± 0.7" in out
     assert "2/2 done" in err
@@ -111,7 +97,7 @@ def test_the_tool_prints_and_writes_the_table(tool, place, capsys):
 
 
 def test_the_tool_says_what_is_missing_and_runs_nothing_with_table_only(tool, place, capsys):
-    assert run_tool(tool, place, "--configs", str(place / "dann.yaml"), "--table-only") == 0
+    assert run_tool(place, "--configs", str(place / "dann.yaml"), "--table-only") == 0
     assert (
         "2 of 2 runs are not complete: dann digits→photo digits seed 0" in capsys.readouterr().out
     )
@@ -121,7 +107,7 @@ def test_the_tool_says_what_is_missing_and_runs_nothing_with_table_only(tool, pl
 def test_the_tool_reports_failures_of_one_reason_together(tool, place, capsys):
     (place / "fail-dann").touch()
     configs = ["--configs", str(place / "dann.yaml"), str(place / "cdan.yaml")]
-    assert run_tool(tool, place, *configs) == 1
+    assert run_tool(place, *configs) == 1
     out, err = capsys.readouterr()
     assert "cdan" in out
     assert err.splitlines()[-1].startswith("error: 2 failed, dann digits→photo digits seed 0, dann")
@@ -132,7 +118,7 @@ def test_the_tool_reports_the_test_of_what_it_chose(tool, place, capsys):
     args = ["--configs", str(place / "dann.yaml"), "--select", "--select-seeds", "7"]
     args += ["--variant", "low", "SOLVER.BASE_LR", "0.1"]
     args += ["--variant", "dann:high", "SOLVER.BASE_LR", "0.4", "--variant", "dann:own"]
-    assert run_tool(tool, place, *args) == 0
+    assert run_tool(place, *args) == 0
     out = capsys.readouterr().out
     assert "dann: own chosen on target val (high 27.4, own 27.5)." in out
     assert "dann (own)" in out
@@ -155,7 +141,7 @@ def test_the_tool_reports_the_test_of_what_it_chose(tool, place, capsys):
     ],
 )
 def test_mistakes_in_the_command_are_one_sentence(tool, place, capsys, args, message):
-    assert run_tool(tool, place, "--configs", str(place / "dann.yaml"), *args) == 2
+    assert run_tool(place, "--configs", str(place / "dann.yaml"), *args) == 2
     err = capsys.readouterr().err
     assert err.startswith("error: ")
     assert message in err
@@ -172,7 +158,7 @@ def test_sigterm_ends_the_tool_and_its_runs(tool, place, capsys, monkeypatch):
 
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(tool, "show_progress", lambda: nullcontext(kill))
-    assert run_tool(tool, place, "--configs", str(place / "dann.yaml"), seeds=["0"]) == 130
+    assert run_tool(place, "--configs", str(place / "dann.yaml"), seeds=["0"]) == 130
     assert "the same command continues" in capsys.readouterr().err
     assert not alive(int((run.folder / "pid").read_text()))
     assert signal.getsignal(signal.SIGTERM) is before
