@@ -55,6 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--gpus", nargs="+", default=[], metavar="ID", help="to share out, one per run")
     add("--table-only", action="store_true", help="run nothing, print what is there")
     add("--metrics", nargs="+", default=[], metavar="NAME", help="one table each")
+    add("--against", nargs="+", default=[], metavar="[METHOD:]BASE", help="also print differences "
+        "to BASE of the same seed, of METHOD or of all methods")  # fmt: skip
     add("--discard-checkpoints", action="store_true", help="of runs that are complete")
     group = parser.add_argument_group("where the runs are carried out")
     group.add_argument(
@@ -147,6 +149,7 @@ def sweep(
     args: argparse.Namespace, command_line: str, train_command: Sequence[str]
 ) -> list[Failure]:
     """What the command line says; returns the runs that failed."""
+    from ..sweeps.differences import read_pairs
     from ..sweeps.label_free import choose_by_validator, selection_overrides
     from ..sweeps.plan import Pretraining, plan_runs
     from ..sweeps.tables import check_validation, choose, report
@@ -184,6 +187,7 @@ def sweep(
 
     launch = _launcher(args, train_command)
     runs, choices = plan(args.seeds), []
+    read_pairs(args.against, [run.method for run in runs])  # a mistake is told before the work
     failures: list[Failure] = []
     if selecting:
         candidates = plan(args.select_seeds or args.seeds)
@@ -209,6 +213,7 @@ def sweep(
         metrics=args.metrics,
         command=command_line,
         choices=choices,
+        against=args.against,
     )
     print("\n\n".join(tables))
     print(f"\nwritten to {Path(args.output) / 'table_*.md'} and .json")

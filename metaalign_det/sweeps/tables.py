@@ -16,6 +16,7 @@ import torch
 from ..errors import UserError
 from ..reports.statistics import mean_and_sd
 from ..reports.table import Cell, format_table, write_results
+from .differences import as_facts, compare, difference_table, read_pairs
 from .published import AVERAGE, COLUMN, published, published_column
 from .runs import Run, read_scores
 from .suites import Benchmark
@@ -164,6 +165,7 @@ def report(
     metrics: Sequence[str] = (),
     command: str = "",
     choices: Sequence[Choice] = (),
+    against: Sequence[str] = (),
 ) -> list[str]:
     """Write ``table_<metric>.md`` and ``.json`` for each metric.
 
@@ -173,6 +175,7 @@ def report(
         metrics: () = the benchmark's.
         command: that made the results.
         choices: of settings, if there were any, to tell of.
+        against: what is compared with what, see :func:`~.differences.read_pairs`.
 
     Returns:
         the tables as text, for a terminal.
@@ -183,6 +186,13 @@ def report(
     for metric in metrics or benchmark.metrics:
         rows, columns = make_rows(benchmark, runs, metric)
         methods = [method for method, _ in dict.fromkeys((r.method, r.variant) for r in runs)]
+        compared = compare(
+            rows,
+            methods,
+            [AVERAGE] if benchmark.average else [c.label for c in benchmark.columns],
+            seeds,
+            read_pairs(against, methods),
+        )
         figures, where_from = published_column(benchmark, metric, methods)
         if figures:
             columns = [*columns, COLUMN]
@@ -194,7 +204,10 @@ def report(
             some = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
             notes.append(f"{len(missing)} of {len(runs)} runs are not complete: {some}.")
         notes += [_describe(choice) for choice in choices] + where_from
-        texts.append("\n".join([format_table(rows, columns, title), "", *notes]))
+        shown = [difference_table(compared), ""] if compared else []
+        texts.append("\n".join([format_table(rows, columns, title), "", *shown, *notes]))
+        if compared:
+            notes.insert(0, difference_table(compared, "markdown"))
         notes.append(f"Machine: {describe_machine()}.")
         if command:
             notes.append(f"Command: `{command}`")
@@ -206,7 +219,10 @@ def report(
             columns,
             title,
             notes=notes,
-            extra=_facts(benchmark, runs, seeds, metric, command, missing, choices),
+            extra={
+                **_facts(benchmark, runs, seeds, metric, command, missing, choices),
+                "differences": as_facts(compared),
+            },
         )
     return texts
 
