@@ -12,7 +12,7 @@ import statistics
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -106,7 +106,7 @@ class PairedDifference:
 
 
 def paired_difference(
-    first: Mapping[Hashable, Real], second: Mapping[Hashable, Real], level: float = 0.95
+    first: Mapping[Any, float], second: Mapping[Any, float], level: float = 0.95
 ) -> PairedDifference:
     """Compare two methods pair by pair.
 
