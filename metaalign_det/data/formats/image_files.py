@@ -178,9 +178,9 @@ def where_to_look() -> str:
     """The end of every message about missing data: where they belong, and what needs none."""
     return (
         f"\nThe root of all data sets, DETECTRON2_DATASETS, is {datasets_root().absolute()}; "
-        "datasets/README.md says where the public sets come from. Without any data, the "
-        "miniatures work at once: --config-file configs/mini/swda_meta.yaml (detection) or "
-        "configs/mini_digits/dann.yaml (classification)"
+        "datasets/README.md says where the public sets come from. What works at once, without any "
+        "data: metaalign-det train --config-file mini/swda_meta.yaml (detection) or "
+        "mini_digits/dann.yaml (classification)"
     )
 
 
