@@ -128,8 +128,9 @@ def _launch(args: argparse.Namespace) -> None:
         from ..engine.processes import passed_on_signals
 
     several = args.num_gpus * args.num_machines > 1
+    asked: list[int] = []
     try:
-        with passed_on_signals() if several else nullcontext():
+        with passed_on_signals() if several else nullcontext(asked) as asked:
             launch(
                 _train_in_one_of_several if several else train,
                 args.num_gpus,
@@ -145,11 +146,9 @@ def _launch(args: argparse.Namespace) -> None:
             raise
         raise UserError(message.strip()) from error
     except ProcessExitedException as error:
-        if error.exit_code in (_INTERRUPTED, 128 + signal.SIGTERM):
+        if asked or error.exit_code in (_INTERRUPTED, 128 + signal.SIGTERM):
             raise KeyboardInterrupt from error
-        raise UserError(
-            f"{error}; the others were ended. --resume continues from the last checkpoint"
-        ) from error
+        raise UserError(f"{error}; the others were ended. {_way_on(args)}") from error
 
 
 def _train_in_one_of_several(args: argparse.Namespace) -> None:
