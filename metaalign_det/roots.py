@@ -17,5 +17,10 @@ def datasets_root(root: str | Path | None = None) -> Path:
 
 
 def resolve_root(root: str | Path) -> Path:
-    """An absolute path (or ``~``) as it is, a relative one below :func:`datasets_root`."""
-    return datasets_root() / Path(root).expanduser()
+    """An absolute path (or ``~``) as it is, a relative one below :func:`datasets_root`.
+
+    One with ``..`` is resolved as the operating system does, links included: what is below it can
+    then be told by its name.
+    """
+    path = datasets_root() / Path(root).expanduser()
+    return path.resolve() if ".." in path.parts else path

@@ -21,3 +21,12 @@ def test_a_tilde_means_the_same_to_all_data_sets(monkeypatch, tmp_path):
     assert tree == tmp_path / "data" / "mini_voc2watercolor" / "photo"
     # Registered relative: resolved when the data are read.
     assert mini_splits("")["mini_photo_train"][0] == Path("mini_voc2watercolor/photo")
+
+
+def test_dots_lead_where_the_operating_system_would_go(tmp_path, monkeypatch):
+    (tmp_path / "far" / "away").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "far" / "away")
+    assert resolve_root(tmp_path / "link" / ".." / "photos") == tmp_path / "far" / "photos"
+    assert resolve_root(tmp_path / "link" / "photos") == tmp_path / "link" / "photos"
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "far"))
+    assert resolve_root("../photos") == tmp_path / "photos"

@@ -16,6 +16,8 @@ from pathlib import Path
 
 from ..errors import UserError
 
+_NAMED = 5  # images that cannot be read named on the terminal; check-data names all
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The two folders, and where to write."""
@@ -59,6 +61,11 @@ def run(args: argparse.Namespace) -> int:
         ("target", target, data.images[data.target]),
     ):
         out(f"{role}: {found.root}: {found.format}, {images} images ({found.why})\n")
+    if data.unreadable:
+        out(f"{len(data.unreadable)} images cannot be read; training goes on without them:\n")
+        out("".join(f"  {error.file} {error.reason}\n" for error in data.unreadable[:_NAMED]))
+    if "NEGATIVES" in data.remarks:
+        out(f"source: {data.remarks['NEGATIVES']}\n")
     out(f"{data.kind}, {len(data.classes)} classes: {', '.join(data.classes)}\n")
     out(f"model {training.model}; {training.reason}\n\nwritten: {path}. Next:\n")
     out(f"  metaalign-det check-data --config-file {name}\n")

@@ -18,7 +18,7 @@ from ..data.catalog.register import register_from_config
 from ..data.doctor.detect import ALL, TEST, TRAIN, VAL, FoundData
 from ..data.formats.class_names import OTHERS, normalise
 from ..data.formats.image_files import class_folders
-from ..errors import UserError
+from ..errors import BadImageError, UserError
 
 #: Legal values of ``--model``, beside "auto".
 MODELS = ("resnet101", "resnet50", "mini")
@@ -40,6 +40,7 @@ class DataPlan:
         images: number of images by name.
         boxes (ndarray): width and height of every labelled box of the source, and of its image,
             shape (n, 4), pixels.
+        unreadable: images to train on that cannot be read, and are left out.
         remarks: what the user should know about a choice, by the key it is about.
     """
 
@@ -52,6 +53,7 @@ class DataPlan:
     shared: bool = False
     images: dict[str, int] = field(default_factory=dict)
     boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))
+    unreadable: list[BadImageError] = field(default_factory=list)
     remarks: dict[str, str] = field(default_factory=dict)
 
     def add(self, found: FoundData, split: str) -> str:
@@ -118,9 +120,12 @@ def _read(plan: DataPlan, scored: str | None) -> None:
     cfg = load_cfg()
     cfg.DATASETS.REGISTER = [{**e, "NAME": probes[e["NAME"]]} for e in plan.register]
     register_from_config(cfg)
-    labelled = {name: load_labelled(probes[name]) for name in (plan.train, *plan.test)}
+    labelled = {plan.train: load_labelled(probes[plan.train], bad=plan.unreadable)}
+    labelled |= {name: load_labelled(probes[name]) for name in plan.test}
     plan.images = {name: len(dicts) for name, dicts in labelled.items()}
-    plan.images.setdefault(plan.target, len(load_unlabelled(probes[plan.target])))
+    if plan.target not in plan.images:
+        targets = load_unlabelled(probes[plan.target], bad=plan.unreadable)
+        plan.images[plan.target] = len(targets)
     lists = {name: declared_classes(probes[name]) or () for name in (plan.train, scored) if name}
     try:
         plan.classes = agree(lists, None) or ()
@@ -134,6 +139,7 @@ def _read(plan: DataPlan, scored: str | None) -> None:
             for a in d.get("annotations", ())
         ]
     ).reshape(-1, 4)
+    _note_images_without_xml(plan, probes)
     if plan.kind == "detection" and not len(plan.boxes):
         raise UserError(f"{plan.train}: no image has a box: there is nothing to learn")
     for entry in plan.register:
@@ -144,6 +150,19 @@ def _read(plan: DataPlan, scored: str | None) -> None:
             entry["IGNORE"] = [OTHERS]
         if entry["FORMAT"] == "folder" and entry["NAME"] != plan.train:
             entry["REQUIRE_ALL"] = False
+
+
+def _note_images_without_xml(plan: DataPlan, probes: dict[str, str]) -> None:
+    """Of a VOC tree without lists: they may show no object, or nobody has labelled them."""
+    entry = plan.register[0]
+    if entry["FORMAT"] != "voc" or entry["SPLIT"] is not None:
+        return
+    without = len(load_unlabelled(probes[plan.train], bad=[])) - plan.images[plan.train]
+    if without > 0:
+        entry["NEGATIVES"] = False
+        plan.remarks["NEGATIVES"] = (
+            f"{without} images have no XML and are left out; true: they show no object"
+        )
 
 
 def _usable_labels(source: FoundData, target: FoundData) -> bool:

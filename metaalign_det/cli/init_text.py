@@ -45,6 +45,11 @@ def _data(data: DataPlan) -> str:
     lines.append("  REGISTER:")
     for entry in data.register:
         pairs = [f"{key}: {_value(value)}" for key, value in entry.items()]
+        if "NEGATIVES" in entry:
+            pairs = [
+                f"{p} # {data.remarks['NEGATIVES']}" if p.startswith("NEGATIVES:") else p
+                for p in pairs
+            ]
         lines += [f"    - {pairs[0]}", *(f"      {pair}" for pair in pairs[1:])]
     lines += _key("  TRAIN", [data.train], f"{data.images[data.train]} images, with labels")
     target = f"{data.images[data.target]} images"
@@ -166,6 +171,9 @@ def _solver(data: DataPlan, training: TrainingPlan) -> str:
 
 
 def _rest(data: DataPlan, training: TrainingPlan, output_dir: str) -> str:
+    policy = '"error" # or "skip": go on without an image that cannot be read'
+    if data.unreadable:
+        policy = f'"skip" # {len(data.unreadable)} cannot be read; "error": stop there'
     return _block(f"""\
         TEST:
           EVAL_PERIOD: {_period(training.max_iter)} # steps; 0 = at the end only
@@ -174,7 +182,7 @@ def _rest(data: DataPlan, training: TrainingPlan, output_dir: str) -> str:
           ENABLED: True
         DATALOADER:
           NUM_WORKERS: 2 # processes that load images
-          ON_BAD_IMAGE: "error" # or "skip": go on without an image that cannot be read
+          ON_BAD_IMAGE: {policy}
         SEED: 0
         OUTPUT_DIR: {_value(output_dir)} # this run's own: log, checkpoints, scores
         VERSION: 2

@@ -88,7 +88,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
     """The frozen config of a command line, with the device that is there. Writes no file.
 
     Raises:
-        UserError: a config file, a key or a part of a model that does not exist.
+        UserError: a config file, a key, a part of a model or a device that does not exist.
     """
     import torch
 
@@ -100,11 +100,24 @@ def setup(args: argparse.Namespace) -> CfgNode:
         args.config_file = str(find_config(args.config_file))
     cfg = load_cfg(args.config_file, args.opts or [])
     check_names(cfg)
+    _check_device(cfg.MODEL.DEVICE)
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         sys.stderr.write("no CUDA device here: running on the CPU (MODEL.DEVICE cpu)\n")
         cfg.MODEL.DEVICE = "cpu"
     cfg.freeze()
     return cfg
+
+
+def _check_device(name: str) -> None:
+    import torch
+
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"MODEL.DEVICE {name!r} is none: say cpu, cuda, or cuda:1") from error
+    count = torch.cuda.device_count()
+    if device.type == "cuda" and device.index is not None and 0 < count <= device.index:
+        raise UserError(f"MODEL.DEVICE {name}: there are {count} GPUs here, counted from 0")
 
 
 def _launch(args: argparse.Namespace) -> None:
@@ -115,8 +128,9 @@ def _launch(args: argparse.Namespace) -> None:
         from ..engine.processes import passed_on_signals
 
     several = args.num_gpus * args.num_machines > 1
+    asked: list[int] = []
     try:
-        with passed_on_signals() if several else nullcontext():
+        with passed_on_signals() if several else nullcontext(asked) as asked:
             launch(
                 _train_in_one_of_several if several else train,
                 args.num_gpus,
@@ -132,11 +146,9 @@ def _launch(args: argparse.Namespace) -> None:
             raise
         raise UserError(message.strip()) from error
     except ProcessExitedException as error:
-        if error.exit_code in (_INTERRUPTED, 128 + signal.SIGTERM):
+        if asked or error.exit_code in (_INTERRUPTED, 128 + signal.SIGTERM):
             raise KeyboardInterrupt from error
-        raise UserError(
-            f"{error}; the others were ended. --resume continues from the last checkpoint"
-        ) from error
+        raise UserError(f"{error}; the others were ended. {_way_on(args)}") from error
 
 
 def _train_in_one_of_several(args: argparse.Namespace) -> None:

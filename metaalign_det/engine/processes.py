@@ -38,21 +38,30 @@ def decided_by_the_first(decide: Callable[[], T]) -> T:
 
 
 @contextmanager
-def passed_on_signals() -> Iterator[None]:
+def passed_on_signals() -> Iterator[list[int]]:
     """Ctrl-C and SIGTERM go to the processes that this one has started, and it waits for them.
 
-    Each of them finishes its step and saves (:class:`~.interrupt.SaveOnInterrupt`); without this,
-    the one that a person or a job scheduler knows would be gone before they have.
+    Each of them finishes its step and saves (:class:`~.interrupt.SaveOnInterrupt`), or, before it
+    has come to train, just ends; without this, the one that a person or a job scheduler knows
+    would be gone before they have. Before there are any, it is this process that is interrupted.
+
+    Yields:
+        list[int]: the signals that came, empty while there are none.
     """
+    asked: list[int] = []
 
     def pass_on(number: int, frame: object) -> None:
-        for child in multiprocessing.active_children():
+        asked.append(number)
+        children = multiprocessing.active_children()
+        if not children:
+            raise KeyboardInterrupt
+        for child in children:
             with suppress(ProcessLookupError):
                 os.kill(child.pid, signal.SIGTERM)
 
     before = {s: signal.signal(s, pass_on) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield asked
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

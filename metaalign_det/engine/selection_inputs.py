@@ -13,6 +13,7 @@ from torch import nn
 from ..data.catalog.classes import run_classes
 from ..data.catalog.domains import domain_kind, load_labelled, load_unlabelled
 from ..data.catalog.reading import left_out
+from ..data.loader.bad_images import BadImages
 from ..data.loader.build import default_mapper, num_workers
 from ..data.loader.stream import ImageLoader, MappedImages
 from ..errors import UserError
@@ -82,10 +83,13 @@ def _loader(cfg: CfgNode, task: str, names: Sequence[str], labelled: bool) -> Im
     chosen = np.linspace(0, len(dicts) - 1, count).round().astype(int)
     dicts = [dicts[i] for i in chosen]
     mapper = default_mapper(cfg, task, is_train=False, labelled=labelled)
+    # Where training goes on without images that cannot be decoded, so does this.
+    alike = None if bad is None else [d.get("label") for d in dicts]
     return ImageLoader(
-        MappedImages(dicts, mapper),
+        MappedImages(dicts, mapper, alike=alike),
         num_workers(cfg),
         pin_memory=False,
+        bad_images=BadImages.from_config(cfg),
         sampler=InferenceSampler(len(dicts)),
         batch_size=cfg.TEST.BATCH_SIZE,
     )

@@ -10,6 +10,7 @@ from detectron2.utils import comm
 from detectron2.utils.collect_env import collect_env_info
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
+from torch import nn
 
 from ..data import check_data, register_all
 from ..data.catalog.reading import read_once
@@ -53,11 +54,11 @@ def train(
         torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
         with read_once():
             check_start(cfg, resume=resume)
-            log_settings(cfg, command_line)
-            if overwrite and comm.is_main_process():
-                forget_tracked_runs(cfg.OUTPUT_DIR)
             trainer = AdaptationTrainer(cfg)
             trainer.resume_or_load(resume=resume)
+            log_settings(cfg, trainer.model, command_line)
+            if overwrite and comm.is_main_process():
+                forget_tracked_runs(cfg.OUTPUT_DIR)
             start = StartRun(trainer.cfg, trainer.checkpointer, overwrite=overwrite)
             trainer.register_hooks([start])
             return trainer.train()
@@ -93,13 +94,13 @@ def evaluate(
     with explained_faults(cfg.OUTPUT_DIR), read_once():
         start_logging(cfg)
         check_start(cfg, resume=resume, train=bool(cfg.TEST.ADAPTIVE_BN))
-        log_settings(cfg, command_line)
         model = AdaptationTrainer.build_model(cfg)
         checkpointer = DurableCheckpointer(model, save_dir=run_folder)
         if resume:
             checkpointer.evaluate_last()
         else:
             load_weights(checkpointer, cfg.MODEL.WEIGHTS)
+        log_settings(cfg, model, command_line)
         if comm.is_main_process():
             write_text(f"{cfg.OUTPUT_DIR}/config.yaml", cfg.dump())
         return AdaptationTrainer.test(cfg, model)
@@ -117,9 +118,13 @@ def check_start(cfg: CfgNode, *, resume: bool, train: bool = True) -> None:
         UserError: all that is wrong with the data; or with ``MODEL.WEIGHTS``.
     """
     register_all(cfg)
-    if not resume:
+    # A missing file is found at once; hundreds of megabytes are downloaded for data that are there.
+    remote = "://" in cfg.MODEL.WEIGHTS
+    if not resume and not remote:
         check_weights(cfg.MODEL.WEIGHTS)
     check_data(cfg, train=train)
+    if not resume and remote:
+        check_weights(cfg.MODEL.WEIGHTS)
 
 
 def start_logging(cfg: CfgNode) -> None:
@@ -139,11 +144,16 @@ def start_logging(cfg: CfgNode) -> None:
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
 
 
-def log_settings(cfg: CfgNode, command_line: str = "") -> None:
-    """Environment, command line and config, for the record."""
+def log_settings(cfg: CfgNode, model: nn.Module, command_line: str = "") -> None:
+    """Environment, command line, config and model, for the record.
+
+    Called when all that a user can have got wrong has been tried: an error is not to be looked for
+    below hundreds of lines.
+    """
     log = logging.getLogger("detectron2")
     log.info("Rank of current process: %d. World size: %d", comm.get_rank(), comm.get_world_size())
     log.info("Environment info:\n%s", collect_env_info())
     if command_line:
         log.info("Command line: %s", command_line)
     log.info("Running with full config:\n%s", cfg.dump())
+    log.info("Model:\n%s", model)

@@ -16,7 +16,7 @@ from ..data.catalog.domains import domain_kind, load_unlabelled
 from ..data.catalog.reading import left_out
 from ..data.loader.build import default_mapper
 from ..data.views.images import read_image
-from ..errors import UserError
+from ..errors import BadImageError, UserError
 
 _SCORE_THRESHOLD = 0.5
 _LONGER_SIDE = 480  # pixels of a picture
@@ -62,6 +62,7 @@ class TargetPictures(HookBase):
         self._dicts = [dicts[i] for i in dict.fromkeys(chosen.round().astype(int).tolist())]
         self._mapper = default_mapper(cfg, domain_kind([name]), is_train=False, labelled=False)
         self._classes = list(run_classes(cfg) or MetadataCatalog.get(name).get("thing_classes", []))
+        self._skip = cfg.DATALOADER.ON_BAD_IMAGE == "skip"
         self._period = cfg.TEST.EVAL_PERIOD
 
     def after_step(self) -> None:
@@ -80,8 +81,14 @@ class TargetPictures(HookBase):
         model.eval()
         try:
             for number, record in enumerate(self._dicts):
-                # Copied: mappers may write into what they are given.
-                (output,) = model([self._mapper(dict(record))])
+                try:
+                    # Copied: mappers may write into what they are given.
+                    mapped = self._mapper(dict(record))
+                except BadImageError:
+                    if self._skip:  # training has named it
+                        continue
+                    raise
+                (output,) = model([mapped])
                 picture = draw_output(read_image(record["file_name"], "RGB"), output, self._classes)
                 name = f"target/{number}"
                 self.trainer.storage.put_image(name, picture.transpose(2, 0, 1))

@@ -53,8 +53,8 @@ class Detections:
 def write_coco(records: Sequence[Detections], names: Sequence[str], folder: Path) -> Path:
     """``coco.json``: a COCO data set of images, categories and annotations with a ``score``.
 
-    ``pycocotools.coco.COCO`` reads it; its ``annotations`` are what ``COCO.loadRes`` takes. Ids
-    of categories count from 1, as in COCO.
+    ``pycocotools.coco.COCO`` reads it. Beside it, ``coco_results.json`` holds its annotations
+    alone, which is what ``COCO.loadRes`` reads. Ids of categories count from 1, as in COCO.
     """
     annotations: list[dict] = []
     for image_id, record in enumerate(records, start=1):
@@ -86,6 +86,7 @@ def write_coco(records: Sequence[Detections], names: Sequence[str], folder: Path
         },
         indent=None,
     )
+    write_json(folder / "coco_results.json", annotations, indent=None)
     return path
 
 

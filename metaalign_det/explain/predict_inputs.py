@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import cv2
 from numpy.typing import NDArray
 
-from ..data.formats.image_files import SUFFIXES as IMAGE_SUFFIXES
+from ..data.formats.image_files import glob_images, is_glob, is_image_name, walk_images
 from ..errors import UserError
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"})
@@ -37,10 +36,11 @@ class InputFile:
 def find_inputs(given: Sequence[str]) -> list[InputFile]:
     """The images and videos that the arguments of a command name, each once, in their order.
 
-    A folder stands for every image and video below it, however deep; names may hold spaces, and
-    suffixes come in any case. A file that is named itself counts whatever its suffix is. Results
-    are called by the path below the folder given or, where that is ambiguous, below the folder
-    that all files have in common.
+    Folders and globs mean what they mean as a target (:mod:`..data.formats.image_files`), and
+    videos count too: everything below a folder, however deep; globs in either case. A file that is
+    named itself counts whatever its suffix is. Results are called by the path below the folder
+    given (of a glob: below the folder before its first wildcard) or, where that is ambiguous,
+    below the folder that all files have in common.
 
     Args:
         given: files, folders and globs (``**`` is any depth).
@@ -64,30 +64,24 @@ def _expand(argument: str) -> list[tuple[Path, str]]:
     if path.is_file():
         return [(path, path.name)]
     if path.is_dir():
-        files = _below(path)
+        files = walk_images(path, _is_known)
         if not files:
             raise UserError(f"there is no image and no video in the folder {argument!r}")
         return [(f, f.relative_to(path).as_posix()) for f in files]
-    matches = sorted(Path(p) for p in glob.glob(str(path), recursive=True))
-    files = [m for m in matches if m.is_file() and _is_known(m)]
-    files += [f for m in matches if m.is_dir() for f in _below(m)]
+    if not is_glob(str(path)):
+        raise UserError(f"{argument!r} does not exist: give images, folders, globs or videos")
+    try:
+        base, files = glob_images(str(path), _is_known)
+    except UserError:  # no folder before the first wildcard
+        files = []
     if not files:
-        what = "matches no image" if glob.has_magic(argument) else "does not exist"
-        raise UserError(f"{argument!r} {what}: give images, folders, globs or videos")
-    return [(f, f.name) for f in dict.fromkeys(files)]
+        raise UserError(f"{argument!r} matches no image: give images, folders, globs or videos")
+    return [(f, f.relative_to(base).as_posix()) for f in files]
 
 
-def _below(folder: Path) -> list[Path]:
-    return sorted(
-        Path(where) / file
-        for where, _, files in os.walk(folder)
-        for file in files
-        if not file.startswith(".") and _is_known(Path(file))
-    )
-
-
-def _is_known(path: Path) -> bool:
-    return path.suffix.lower() in VIDEO_SUFFIXES.union(IMAGE_SUFFIXES)
+def _is_known(name: str) -> bool:
+    is_video = Path(name).suffix.lower() in VIDEO_SUFFIXES and not name.startswith(".")
+    return is_video or is_image_name(name)
 
 
 @dataclass(frozen=True)

@@ -185,6 +185,9 @@ def _why(error: Exception) -> str:
         return "it is damaged (a checksum does not match)"
     if "TorchScript" in text:
         return "it is a TorchScript program, not weights"
+    # Of torch: pages on what it would take, or on its own internals.
+    if isinstance(error, pickle.UnpicklingError) or "PytorchStreamReader" in text:
+        return "it is damaged, or no checkpoint at all"
     line = text.splitlines()[0][:200] if text else ""
     return f"it is damaged or of another kind ({type(error).__name__}{': ' if line else ''}{line})"
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from detectron2.data import MetadataCatalog
 
 from metaalign_det.cli.__main__ import main
 from metaalign_det.cli.init_plan import DataPlan, plan_training
@@ -65,6 +67,35 @@ def test_yolo_scores_on_its_validation_images(tmp_path, drawings):
     cfg, domains = init("signs/data.yaml", drawings)
     assert [d.name for d in domains] == ["signs_train", "drawings", "signs_val"]
     assert cfg.TEST.EVAL_PERIOD > 0
+
+
+def test_an_image_that_cannot_be_read_stops_nothing(tmp_path, drawings, capsys):
+    make_tiny_coco(tmp_path / "photos", coco_json(4))
+    (tmp_path / drawings / "half.jpg").write_bytes(b"\xff\xd8 half")
+    (tmp_path / "photos/images/sub/1 a.jpg").write_bytes(b"\xff\xd8 half")
+    cfg, domains = init("photos", drawings)
+    assert [d.images for d in domains] == [3, 3] and cfg.DATALOADER.ON_BAD_IMAGE == "skip"
+    printed = capsys.readouterr().out
+    assert "2 images cannot be read; training goes on without them:" in printed
+    assert f"{tmp_path}/drawings/half.jpg is not an image" in printed
+
+
+def test_voc_images_without_xml_are_the_users_decision(tmp_path, drawings, catalog, capsys):
+    tree = make_tiny_voc(tmp_path, images=6, trees=("watercolor",)) / "watercolor"
+    shutil.rmtree(tree / "ImageSets")
+    (tree / "Annotations" / "000001.xml").unlink()
+    cfg, domains = init("watercolor", drawings)
+    images = domains[0].images
+    remark = "1 images have no XML and are left out; true: they show no object"
+    assert remark in capsys.readouterr().out
+    text = Path("my.yaml").read_text()
+    assert f"NEGATIVES: false # {remark}" in text
+    Path("my.yaml").write_text(text.replace("NEGATIVES: false", "NEGATIVES: true"))
+    catalog.remove("watercolor")
+    MetadataCatalog.remove("watercolor")
+    cfg = load_cfg("my.yaml")
+    register_all(cfg)
+    assert check_data(cfg)[0].images == images + 1
 
 
 def test_a_labelled_target_is_scored_on_the_classes_that_both_have(tmp_path):

@@ -138,8 +138,9 @@ def test_a_second_request_ends_it_at_once(monkeypatch):
     assert "asked a second time" in said
 
 
+@pytest.mark.parametrize("when", ["data of this run", " iter: "])
 def test_the_process_that_launched_two_passes_the_request_on_and_tells_the_truth(
-    tmp_path, monkeypatch
+    tmp_path, monkeypatch, when
 ):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(make_tiny_voc(tmp_path / "datasets")))
     out = tmp_path / "run"
@@ -155,12 +156,15 @@ def test_the_process_that_launched_two_passes_the_request_on_and_tells_the_truth
     said = []
     for line in process.stdout:
         said.append(line)
-        if " iter: " in line:
+        if when in line:
             process.terminate()
             break
     rest, _ = process.communicate(timeout=200)
     assert process.returncode == 130, "".join(said[-20:]) + rest
+    assert "Traceback" not in rest
+    if when == "data of this run":  # nobody has come to train
+        assert rest.endswith(f"interrupted; there is no checkpoint in {out} yet\n")
+        return
     name = (out / "last_checkpoint").read_text()
     assert f"interrupted; --resume continues from {name} in {out}" in rest
     assert f"stopped after iteration {int(name[6:13])}" in rest
-    assert "Traceback" not in rest

@@ -255,3 +255,18 @@ def test_a_damaged_outcome_is_named(tmp_path):
     (tmp_path / "selection.json").write_text("{}")
     with pytest.raises(UserError, match="selection.json is damaged"):
         read_outcome(tmp_path)
+
+
+@pytest.mark.usefixtures("datasets")
+def test_training_that_goes_on_without_bad_images_selects_without_them(tmp_path):
+    (file,) = tmp_path.glob("1_4.png")  # of the target; its header and its end are fine
+    content = bytearray(file.read_bytes())
+    content[60:80] = bytes(20)
+    file.write_bytes(bytes(content))
+    start(classification_cfg(tmp_path / "run", "DATALOADER.ON_BAD_IMAGE", "skip"))
+    outcome = read_outcome(tmp_path / "run")
+    assert len(outcome.candidates) == 4 and outcome.selected is not None
+    (entry,) = json.loads((tmp_path / "run" / "bad_images.json").read_text())
+    assert entry["file"] == str(file) and entry["replaced"] >= 4
+    with pytest.raises(UserError, match="1_4.png"):
+        start(classification_cfg(tmp_path / "strict"))

@@ -316,6 +316,44 @@ def test_what_is_wrong_with_the_data_is_said_before_anything_long(tmp_path, monk
 
 
 @pytest.mark.usefixtures("fresh_loggers")
+@pytest.mark.parametrize(
+    "key, value, message",
+    [
+        ("MODEL.WEIGHTS", "no.pth", "no.pth cannot be read: it is damaged, or no checkpoint"),
+        ("MODEL.WEIGHTS", "gone.pth", "there is no file gone.pth"),
+        ("MODEL.DEVICE", "gpu", "MODEL.DEVICE 'gpu' is none: say cpu"),
+        ("ADAPTATION.COORDINATOR", "pcgrd", "did you mean 'pcgrad'"),
+        ("SELECTION.VALIDATOR", "fiss", "did you mean 'fis'"),
+        ("MODEL.BACKBONE.NAME", "build_mini_resnet", "did you mean 'build_mini_resnet_backbone'"),
+        ("SOLVER.MAX_ITERS", "5", "did you mean 'SOLVER.MAX_ITER'"),
+    ],
+)
+def test_a_mistake_in_the_settings_is_the_last_line_of_few(
+    tmp_path, monkeypatch, capfd, key, value, message
+):
+    root = make_tiny_voc(tmp_path, images=2, trees=("VOC2007", "watercolor"))
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(root))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "no.pth").write_text("not a checkpoint")
+    opts = (*TINY, "OUTPUT_DIR", "run", "SELECTION.ENABLED", "True", key, value)
+    assert main(["train", "--config-file", CONFIG, *opts]) == 2
+    out, err = capfd.readouterr()
+    assert err.splitlines()[-1].startswith("error: ") and message in err.splitlines()[-1]
+    assert "Running with full config" not in out + err and "Model:" not in out + err
+    assert len((out + err).splitlines()) < 50
+    assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+@pytest.mark.usefixtures("fresh_loggers")
+def test_data_that_are_missing_are_said_before_weights_are_downloaded(tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    opts = (*TINY, "MODEL.WEIGHTS", "detectron2://gone.pkl", "OUTPUT_DIR", str(tmp_path / "run"))
+    assert main(["train", "--config-file", CONFIG, *opts]) == 2
+    last = capfd.readouterr().err
+    assert "VOC2007" in last and "does not exist. Expected:" in last and "download" not in last
+
+
+@pytest.mark.usefixtures("fresh_loggers")
 def test_train_and_evaluate_from_the_command_line(tmp_path):
     out = tmp_path / "run"
     opts = (*TINY, "OUTPUT_DIR", str(out))

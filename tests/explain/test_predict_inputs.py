@@ -35,6 +35,21 @@ def test_globs_and_single_files_come_in_their_order_and_once(tree):
     ]
 
 
+def test_globs_match_in_either_case_and_keep_folders(tree):
+    assert names(tree / "**" / "*.PNG") == ["deep/er/a.Png"]
+    assert names(tree / "*.mp4") == ["clip.MP4"]
+    assert names(tree / "dee*") == ["deep/er/a.Png"]
+
+
+def test_links_are_followed_and_what_systems_leave_behind_is_passed_over(tree, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    for file in (elsewhere / "c.png", tree / "__MACOSX" / "d.png", tree / ".trash" / "e.png"):
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+    (tree / "linked").symlink_to(elsewhere)
+    assert names(tree)[-1] == "linked/c.png" and len(names(tree)) == 4
+
+
 def test_a_named_file_counts_whatever_its_suffix(tree):
     assert names(tree / "deep/notes.txt") == ["notes.txt"]
 
@@ -51,6 +66,7 @@ def test_equal_names_of_two_folders_are_told_apart(tmp_path):
     [
         ("nothing", "does not exist"),
         ("*.tga", "matches no image"),
+        ("gone/*.png", "matches no image"),
         ("empty", "no image and no video in the folder"),
     ],
 )

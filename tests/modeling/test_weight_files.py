@@ -166,8 +166,8 @@ def test_a_flipped_bit_of_a_tensor_is_called_damage(tmp_path):
     "content, message",
     [
         (b"", "is empty"),
-        (b"garbage", "damaged or of another kind"),
-        (b"PK\x03\x04 more garbage", "damaged or of another kind"),
+        (b"garbage", "it is damaged, or no checkpoint at all$"),
+        (b"PK\x03\x04 more garbage", "it is damaged, or no checkpoint at all$"),
     ],
 )
 def test_what_is_no_file_of_weights_is_one_sentence(tmp_path, content, message):

@@ -104,8 +104,18 @@ def _read(name: str, labels: bool) -> list[dict]:
     function = DatasetCatalog[name]
     try:
         dicts = function() if labels else getattr(function, "without_labels", function)()
-    except FileNotFoundError as error:  # from data sets that Detectron2 registers
+    # The rest from data sets that Detectron2 registers.
+    except FileNotFoundError as error:
         raise UserError(f"data set {name!r}: {error.filename} does not exist") from error
+    except AssertionError as error:  # of a file that is not there; of the user's own code: a bug
+        if not getattr(function, "__module__", "").startswith("detectron2."):
+            raise
+        raise UserError(f"data set {name!r}: {error} is missing, or not as expected") from error
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"data set {name!r} is read with the Python package {error.name}, which is not "
+            f"installed: pip install {error.name}"
+        ) from error
     if not dicts:
         raise UserError(f"data set {name!r} has no images")
     if isinstance(function, Domain):

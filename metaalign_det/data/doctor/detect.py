@@ -66,6 +66,7 @@ def detect(folder: str | Path) -> FoundData:
         UserError: it does not exist, or holds no image.
     """
     path = Path(folder).expanduser().absolute()
+    path = path.resolve() if ".." in path.parts else path
     if not path.exists():
         raise UserError(f"{path} does not exist")
     for recognise in (_yolo, _coco, _voc, _class_folders, _images):

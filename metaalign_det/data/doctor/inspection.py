@@ -69,6 +69,11 @@ class Inspection:
     configured: bool = True
     facts: Mapping[str, ImageFacts] = field(default_factory=dict)
 
+    def goes_on_without(self, subject: Subject) -> bool:
+        """Whether training leaves out images of a data set that cannot be read."""
+        skips = self.cfg.DATALOADER.ON_BAD_IMAGE == "skip"
+        return self.configured and skips and subject.part in ("source", "target")
+
     def of(self, part: str) -> list[Subject]:
         """The subjects of one role: source, target, test or data."""
         return [s for s in self.subjects if s.part == part]

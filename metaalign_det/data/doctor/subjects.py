@@ -20,6 +20,11 @@ from ..formats.problems import collected
 from ..loader.bad_images import BadImages
 from .inspection import Subject
 
+_GO_ON = (
+    "To train without such images, say DATALOADER.ON_BAD_IMAGE skip; metaalign-det check-data "
+    "names them all"
+)
+
 
 def data_set_names(cfg: CfgNode, train: bool = True, test: bool = True) -> list[str]:
     """All names in ``DATASETS`` that a run will use.
@@ -91,7 +96,13 @@ def _read(
     bad: list[BadImageError] | None = None,
 ) -> Subject:
     if strict:
-        dicts, problems = load(name, bad=bad), []
+        try:
+            dicts, problems = load(name, bad=bad), []
+        except UserError as error:
+            image = isinstance(error, BadImageError) or isinstance(error.__cause__, BadImageError)
+            if image and role != "test":
+                raise UserError(f"{error}. {_GO_ON}") from error
+            raise
     else:
         with collected() as problems:
             try:

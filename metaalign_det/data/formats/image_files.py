@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ...errors import UserError
@@ -28,11 +28,15 @@ def is_image_name(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in _RANK and not name.startswith(".")
 
 
-def walk_images(folder: Path) -> list[Path]:
+def walk_images(folder: Path, wanted: Callable[[str], bool] = is_image_name) -> list[Path]:
     """All images in a folder and below, sorted by path.
 
     Hidden folders and files are passed over. Links are followed; a folder that can be reached in
     several ways, or within itself, is entered once.
+
+    Args:
+        folder: where to look.
+        wanted: which names count, by default those of images.
 
     Raises:
         UserError: ``folder`` is no folder, or one below it cannot be listed.
@@ -53,11 +57,13 @@ def walk_images(folder: Path) -> list[Path]:
         seen.add((status.st_dev, status.st_ino))
         # In place and sorted: which way into a folder counts must not depend on the disk.
         folders[:] = sorted(f for f in folders if not f.startswith(".") and f != "__MACOSX")
-        found += [Path(path, file) for file in files if is_image_name(file)]
+        found += [Path(path, file) for file in files if wanted(file)]
     return sorted(found, key=lambda p: p.parts)
 
 
-def glob_images(pattern: str) -> tuple[Path, list[Path]]:
+def glob_images(
+    pattern: str, wanted: Callable[[str], bool] = is_image_name
+) -> tuple[Path, list[Path]]:
     """Images that a glob matches, and the folder before its first wildcard.
 
     ``*``, ``?`` and ``[...]`` match within a name, ``**`` any number of folders, all without
@@ -69,8 +75,9 @@ def glob_images(pattern: str) -> tuple[Path, list[Path]]:
     parts = Path(pattern).parts
     fixed = next((i for i, part in enumerate(parts) if _MAGIC.search(part)), len(parts))
     base = Path(*parts[:fixed])
-    wanted = parts[fixed:]
-    return base, [p for p in walk_images(base) if _matches(p.relative_to(base).parts, wanted)]
+    rest = parts[fixed:]
+    found = walk_images(base, wanted)
+    return base, [p for p in found if _matches(p.relative_to(base).parts, rest)]
 
 
 def is_glob(text: str) -> bool:
@@ -171,9 +178,9 @@ def where_to_look() -> str:
     """The end of every message about missing data: where they belong, and what needs none."""
     return (
         f"\nThe root of all data sets, DETECTRON2_DATASETS, is {datasets_root().absolute()}; "
-        "datasets/README.md says where the public sets come from. Without any data, the "
-        "miniatures work at once: --config-file configs/mini/swda_meta.yaml (detection) or "
-        "configs/mini_digits/dann.yaml (classification)"
+        "datasets/README.md says where the public sets come from. What works at once, without any "
+        "data: metaalign-det train --config-file mini/swda_meta.yaml (detection) or "
+        "mini_digits/dann.yaml (classification)"
     )
 
 

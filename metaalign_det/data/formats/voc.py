@@ -141,7 +141,7 @@ def _all(root: Path, with_xml: bool) -> list[tuple[str, Path, Path]]:
     kept = [f for f in found if not with_xml or os.path.exists(f[2])]
     if len(kept) < len(found):
         logger.info(
-            "%s: %d of %d images have an XML; the others are left out (with negatives=True they "
+            "%s: %d of %d images have an XML; the others are left out (with NEGATIVES: True they "
             "are images without objects)",
             root,
             len(kept),

@@ -50,8 +50,8 @@ def read_annotation(path: str | Path) -> VocAnnotation:
             name or has corners that are not numbers.
     """
     remedy = (
-        " (for a target without labels, register the data set with labelled=False; for images "
-        "without objects that have no XML, with negatives=True)"
+        " (for a target without labels, register the data set with LABELLED: False; for images "
+        "without objects that have no XML, with NEGATIVES: True)"
     )
     root = _parse(read_bytes(Path(path), "annotation", remedy), path)
     objects = tuple(_read_object(e, path) for e in root.findall("object"))
@@ -144,7 +144,7 @@ def continuous_corners(obj: VocObject, path: str | Path) -> tuple[list[float], s
         raise UserError(
             f"annotation {path}: the box of {show(obj.name)} is the placeholder (1, 1, 1, 1). The "
             "'extra' splits of the cross-domain sets have image-level labels only: register "
-            "them with labelled=False and use them as a target, or use the split 'train'"
+            "them with LABELLED: False and use them as a target, or use the split 'train'"
         )
     xmin, ymin, xmax, ymax = obj.corners
     where = f"annotation {path}: the box of {show(obj.name)}"

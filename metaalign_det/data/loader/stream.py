@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,7 @@ class MappedImages(Dataset):
         seed: (seed, stream number); None leaves the generators as they are.
         strengthen: makes the strong view, under random numbers of its own; None makes none.
         alike: what makes images exchangeable, of every image: one that cannot be read is replaced
-            by another of its kind. None ends in an error instead.
+            by another of its kind: without a seed by the next one. None ends in an error instead.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class MappedImages(Dataset):
         """A batch at once: saving the generators for every image would cost more than it draws."""
         with preserved():
             if self.seed is None:
-                return [self._explained(self._map, index) for index in items]
+                return [self._explained(self._map_first, index) for index in items]
             return [self._explained(self._map_drawn, index, draw) for index, draw in items]
 
     def __getitem__(self, item: Draw | int) -> dict | Replaced | _Failure:
@@ -80,6 +80,16 @@ class MappedImages(Dataset):
     def _map(self, index: int) -> dict:
         return self.mapper(self.dicts[index])
 
+    def _map_first(self, index: int) -> dict | Replaced:
+        return _first_readable(self._map, [index, *self._following(index)])
+
+    def _following(self, index: int) -> Iterator[int]:
+        """The other images of the same kind, from the next one on and around."""
+        if self.alike is not None:
+            count = len(self.alike)
+            following = ((index + n) % count for n in range(1, count))
+            yield from (i for i in following if self.alike[i] == self.alike[index])
+
     def _strengthened(self, mapped: dict, draw: int) -> dict:
         if self.strengthen is not None:
             numbers = generator(self.seed[0], STRONG_VIEW, self.seed[1], draw)
@@ -87,23 +97,35 @@ class MappedImages(Dataset):
         return mapped
 
     def _map_drawn(self, index: int, draw: int) -> dict | Replaced:
-        bad: list[BadImageError] = []
-        for candidate in self._candidates(index, draw):
+        def mapped(candidate: int) -> dict:
             reseed(self.seed[0], AUGMENTATION, self.seed[1], draw)
-            try:
-                image = self._strengthened(self._map(candidate), draw)
-            except BadImageError as error:
-                bad.append(error)
-            else:
-                return Replaced(image, tuple((e.file, e.reason) for e in bad)) if bad else image
-        if len(bad) == 1:
-            raise bad[0]
-        raise UserError(f"none of {len(bad)} images of one kind can be read; {bad[0]}")
+            return self._strengthened(self._map(candidate), draw)
+
+        return _first_readable(mapped, self._candidates(index, draw))
 
     def _candidates(self, index: int, draw: int) -> Iterator[int]:
         yield index
         if self.alike is not None:
             yield from replacements(index, self.alike, *self.seed, draw)
+
+
+def _first_readable(map_one: Callable[[int], dict], candidates: Iterable[int]) -> dict | Replaced:
+    """The first image that can be read, with a note on those before it.
+
+    Raises:
+        UserError: none can.
+    """
+    bad: list[BadImageError] = []
+    for candidate in candidates:
+        try:
+            image = map_one(candidate)
+        except BadImageError as error:
+            bad.append(error)
+        else:
+            return Replaced(image, tuple((e.file, e.reason) for e in bad)) if bad else image
+    if len(bad) == 1:
+        raise bad[0]
+    raise UserError(f"none of {len(bad)} images of one kind can be read; {bad[0]}")
 
 
 class ImageLoader(DataLoader):

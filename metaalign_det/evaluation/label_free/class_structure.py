@@ -25,11 +25,13 @@ def nuclear_norm(inputs: Inputs) -> Tensor:
 def class_correlation(inputs: Inputs) -> Tensor:
     """trace(P^T P) / ||P^T P||_F, in [1, sqrt(K)].
 
+    That is sqrt(K) times the cosine similarity of the classes' correlation, P^T P / N, and the
+    identity. High, at best sqrt(K), where predictions are sure and spread evenly over the classes;
+    1 for a model that answers one class for everything, or that knows nothing.
+
     Note:
-        Low is better, as published and as the authors of MixVal and EnsV use it. The two ends are
-        worth knowing: predictions that are sure and spread evenly over the classes reach sqrt(K),
-        the worst value, and a model that answers one class for everything, or that knows nothing,
-        has the best, 1.
+        Tu et al. report that it rises with accuracy, so high is better. The code of EnsV (Hu et
+        al.) minimises it as its baseline "Corr-C", which prefers collapsed models.
     """
     p = inputs.target.probabilities.double()
     correlation = p.T @ p
@@ -49,8 +51,8 @@ CORR_C = Validator(
     "corr_c",
     "classification",
     ("target",),
-    False,
+    True,
     class_correlation,
-    "Tu et al., Assessing Model Out-of-distribution Generalization with Softmax Prediction "
-    "Probability Baselines and A Correlation Method, 2022",
+    "Tu et al., What Does Softmax Probability Tell Us about Classifiers Ranking Across Diverse "
+    "Test Conditions?, 2024 (there SoftmaxCorr)",
 )

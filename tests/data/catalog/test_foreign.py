@@ -90,3 +90,31 @@ def test_names_that_lead_out_of_the_output_folder(catalog):
     DatasetCatalog.register("../../own", list)
     with pytest.raises(UserError, match="must not start with a dot, hold slashes"):
         load_labelled("../../own")
+
+
+@pytest.mark.parametrize(
+    "error, message",
+    [
+        (ModuleNotFoundError("No module named 'shapely'", name="shapely"), "pip install shapely$"),
+        (FileNotFoundError(2, "No such file", "/data/a.json"), "/data/a.json does not exist$"),
+        (AssertionError("/data/a.png"), "/data/a.png is missing, or not as expected$"),
+    ],
+)
+def test_what_detectron2s_readers_raise_is_one_sentence(catalog, error, message):
+    def function():
+        raise error
+
+    function.__module__ = "detectron2.data.datasets.builtin"
+    catalog.register("theirs", function)
+    with pytest.raises(UserError, match=f"^data set 'theirs'.*{message}"):
+        load_labelled("theirs")
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, AssertionError])
+def test_a_mistake_in_the_users_own_function_keeps_its_traceback(catalog, error):
+    def function():
+        raise error
+
+    catalog.register("own", function)
+    with pytest.raises(error):
+        load_labelled("own")

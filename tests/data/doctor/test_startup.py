@@ -115,3 +115,14 @@ def test_twenty_classes_agree(own_root, catalog):
     cfg = tiny_cfg(TRAIN=("voc20_2007_trainval",), TEST=("voc20_2007_test",))
     cfg.MODEL.ROI_HEADS.NUM_CLASSES = 20
     assert check_data(cfg)[0].classes == VOC_CLASSES
+
+
+def test_an_image_that_cannot_be_read_says_how_to_go_on_without_it(own_root):
+    (own_root / "watercolor" / "JPEGImages" / "000002.jpg").write_bytes(b"gone")
+    with pytest.raises(
+        UserError, match=r"000002\.jpg .*DATALOADER\.ON_BAD_IMAGE skip; .*names them"
+    ):
+        check_data(tiny_cfg(**PAIR), test=False)
+    cfg = tiny_cfg(TRAIN=("voc6_2007_trainval",), TEST=("watercolor_train",))
+    with pytest.raises(UserError, match=r"000002\.jpg .*replace it$"):
+        check_data(cfg)

@@ -109,7 +109,7 @@ def test_xml_that_does_not_parse(tree):
 
 def test_missing_annotation_points_to_unlabelled_registration(tree):
     (tree / "Annotations" / "000001.xml").unlink()
-    with pytest.raises(UserError, match=r"000001\.xml does not exist .*labelled=False"):
+    with pytest.raises(UserError, match=r"000001\.xml does not exist .*LABELLED: False"):
         load(tree)
 
 
@@ -265,7 +265,7 @@ def test_images_without_an_xml_are_negatives_on_request(tree):
     for split, images in (("train", 4), (None, 8)):
         dicts = load_voc(tree, split, WATERCOLOR_CLASSES, negatives=True)
         assert len(dicts) == images and dicts[1]["annotations"] == []
-    with pytest.raises(UserError, match=r"000002.xml does not exist .*negatives=True"):
+    with pytest.raises(UserError, match=r"000002.xml does not exist .*NEGATIVES: True"):
         load(tree)
 
 

@@ -29,6 +29,13 @@ def test_boxes_are_pixels_and_images_without_a_label_file_show_nothing(tmp_path)
     assert [len(d["annotations"]) for d in dicts] == [1, 0, 1, 0]
 
 
+def test_a_root_may_be_named_from_another_folder(tmp_path):
+    make_tiny_yolo(tmp_path / "signs")
+    (tmp_path / "here").mkdir()
+    dicts = load(tmp_path / "here" / ".." / "signs")
+    assert len(dicts) == 4 and dicts[0]["file_name"].startswith(str(tmp_path / "signs"))
+
+
 @pytest.mark.parametrize("names", ["[cat, dog]", "{0: cat, 1: dog}", "{1: dog, 0: cat}"])
 def test_names_as_a_list_or_by_number(tmp_path, names):
     make_tiny_yolo(tmp_path, names)

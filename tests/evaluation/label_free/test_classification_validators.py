@@ -89,6 +89,15 @@ def test_ensv_is_the_agreement_with_the_mean_of_all_candidates():
     assert scores == [1.0, 0.5, 1.0]
 
 
+def test_ensv_prefers_the_middle_of_a_run_that_gets_better_all_along():
+    """Of candidates that differ in how far they have come, the middle one agrees most."""
+    right, wrong = [1.0, 0.0], [0.0, 1.0]
+    run = [torch.tensor([right] * n + [wrong] * (4 - n)) for n in range(5)]  # 0 to 4 right of 4
+    ensemble = torch.stack(run).mean(dim=0)
+    agreement = [score("ensv", p.tolist(), ensemble=ensemble) for p in run]
+    assert agreement == [0.5, 0.75, 1.0, 0.75, 0.5]
+
+
 def test_dev_of_equal_domains_is_the_source_risk():
     features = [[0.0], [1.0], [2.0], [3.0]]
     p = [[0.5, 0.5], [0.25, 0.75], [0.5, 0.5], [0.75, 0.25]]
@@ -126,9 +135,23 @@ def test_directions_put_a_sure_and_balanced_model_where_the_papers_do():
         for name, v in VALIDATORS.items()
         if v.needs == ("target",)
     }
-    # corr_c and snd say so themselves: the one is published this way round, the other likes
-    # predictions that are all alike.
-    assert better == {"entropy": True, "infomax": True, "bnm": True, "corr_c": False, "snd": False}
+    # snd says so itself: it likes predictions that are all alike.
+    assert better == {"entropy": True, "infomax": True, "bnm": True, "corr_c": True, "snd": False}
+
+
+def test_corr_c_is_the_cosine_of_the_correlation_and_the_identity():
+    p = torch.tensor([[0.8, 0.2], [0.4, 0.6]])
+    # P^T P = [[0.80, 0.40], [0.40, 0.40]]: trace 1.2, norm sqrt(0.64 + 0.16 + 0.16 + 0.16).
+    assert score("corr_c", p.tolist()) == pytest.approx(1.2 / math.sqrt(1.12), rel=1e-6)
+    correlation = (p.T @ p / len(p)).flatten()
+    cosine = torch.cosine_similarity(correlation, torch.eye(2).flatten(), dim=0)
+    assert score("corr_c", p.tolist()) == pytest.approx(math.sqrt(2) * float(cosine), rel=1e-6)
+
+
+def test_a_collapsed_model_is_not_what_corr_c_selects():
+    corr_c = get_validator("corr_c")
+    collapsed, spread = (corr_c.goodness(score("corr_c", p)) for p in (ONE_CLASS, SURE))
+    assert spread > collapsed
 
 
 def test_what_is_missing_or_unknown_is_named():

@@ -9,6 +9,7 @@ from detectron2.data import MetadataCatalog
 from ....errors import BadImageError
 from ..findings import Finding, Severity, check
 from ..inspection import Inspection
+from .files import bad_image_verdict
 
 _FEW = 10
 
@@ -20,11 +21,12 @@ def reading(inspection: Inspection) -> Iterator[Finding]:
         images = [str(p) for p in subject.problems if isinstance(p, BadImageError)]
         others = [str(p) for p in subject.problems if not isinstance(p, BadImageError)]
         if images:
+            severity, remedy = bad_image_verdict(inspection, subject)
             yield Finding(
-                Severity.ERROR,
+                severity,
                 subject.name,
                 f"{len(images)} image(s) are missing or cannot be read",
-                "Replace or remove them, or train with DATALOADER.ON_BAD_IMAGE skip",
+                remedy,
                 len(images),
                 tuple(images),
             )

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..findings import Finding, Severity, check
-from ..inspection import Inspection
+from ..inspection import Inspection, Subject
+
+
+def bad_image_verdict(inspection: Inspection, subject: Subject) -> tuple[Severity, str]:
+    """How bad it is that images of a data set cannot be read, and what to do about it."""
+    if inspection.goes_on_without(subject):
+        remedy = "None needed: DATALOADER.ON_BAD_IMAGE is skip, training goes on without them"
+        return Severity.WARNING, remedy
+    if subject.part == "test":
+        return Severity.ERROR, "Replace or remove them: test images must all be readable"
+    return Severity.ERROR, "Replace or remove them, or train with DATALOADER.ON_BAD_IMAGE skip"
 
 
 @check(pixels=True)
@@ -18,11 +28,12 @@ def unreadable(inspection: Inspection) -> Iterator[Finding]:
             if (facts := inspection.facts.get(d["file_name"])) is not None and facts.error
         )
         if bad:
+            severity, remedy = bad_image_verdict(inspection, subject)
             yield Finding(
-                Severity.ERROR,
+                severity,
                 subject.name,
                 f"{len(bad)} image(s) cannot be decoded",
-                "Replace or remove them, or train with DATALOADER.ON_BAD_IMAGE skip",
+                remedy,
                 len(bad),
                 bad,
             )
