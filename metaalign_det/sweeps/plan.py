@@ -24,7 +24,13 @@ from .suites import Benchmark, Task
 logger = logging.getLogger(__name__)
 
 #: Keys that do not change a result: changing one continues a run instead of repeating it.
-WITHOUT_EFFECT = ("OUTPUT_DIR", "SOLVER.CHECKPOINT_PERIOD", "DATALOADER.NUM_WORKERS")
+#: SOLVER.REFERENCE_WORLD_SIZE is 0 or 1 in a sweep, whose runs are one process each.
+WITHOUT_EFFECT = (
+    "OUTPUT_DIR",
+    "SOLVER.CHECKPOINT_PERIOD",
+    "SOLVER.REFERENCE_WORLD_SIZE",
+    "DATALOADER.NUM_WORKERS",
+)
 
 #: Keys that the sweep sets in every run.
 SET_BY_SWEEP = ("OUTPUT_DIR", "SEED")
@@ -158,8 +164,9 @@ def _make_run(
         cfg = _merged(config, base, overrides)
     if cfg.SOLVER.REFERENCE_WORLD_SIZE > 1:
         raise UserError(
-            f"{config}: SOLVER.REFERENCE_WORLD_SIZE would change the number of iterations; a sweep "
-            "runs every training in one process, so set it to 0"
+            f"{config}: it is written for {cfg.SOLVER.REFERENCE_WORLD_SIZE} processes "
+            "(SOLVER.REFERENCE_WORLD_SIZE), and a sweep runs every training in one: put "
+            "SOLVER.REFERENCE_WORLD_SIZE 0 after -- to take batch, rate and schedule as they are"
         )
     decisive = changed_settings(cfg) | {"SEED": seed}
     for key in WITHOUT_EFFECT:

@@ -92,6 +92,12 @@ def test_only_what_changes_the_result_makes_another_run(place):
     assert plan(place)[0].folder != before.folder
 
 
+def test_a_config_written_for_one_process_is_the_same_run(place):
+    (before,) = plan(place)
+    (now,) = plan(place, overrides=["SOLVER.REFERENCE_WORLD_SIZE", "1"])
+    assert now.folder == before.folder
+
+
 def test_a_pattern_of_config_files_may_match_their_base(place):
     assert [r.method for r in plan(place, methods=("Base", "dann"))] == ["dann"]
 
