@@ -88,11 +88,11 @@ def scale_to_processes(cfg: CfgNode, processes: int) -> CfgNode:
         scaled.METAALIGN.META_LR /= scale
     if cfg.is_frozen():
         scaled.freeze()
-    before, after = dict(dotted_keys(cfg)), dict(dotted_keys(scaled))
+    written = dict(dotted_keys(cfg))
     changes = [
-        f"  {key} {_shown(before[key])} -> {_shown(value)}"
-        for key, value in after.items()
-        if before[key] != value and not isinstance(value, CfgNode)
+        f"  {key} {_shown(written[key])} -> {_shown(value)}"
+        for key, value in dotted_keys(scaled)
+        if written[key] != value and not isinstance(value, CfgNode)
     ]
     logger.info(
         "the config is written for %d process(es) and there are %d (SOLVER.REFERENCE_WORLD_SIZE): "
@@ -104,17 +104,20 @@ def scale_to_processes(cfg: CfgNode, processes: int) -> CfgNode:
     return scaled
 
 
-def _get(cfg: CfgNode, key: str) -> float:
-    for name in key.split("."):
+def _get(cfg: CfgNode, key: str) -> int | float:
+    nodes, _, name = key.rpartition(".")
+    return _node(cfg, nodes)[name]
+
+
+def _set(cfg: CfgNode, key: str, value: int | float) -> None:
+    nodes, _, name = key.rpartition(".")
+    _node(cfg, nodes)[name] = value
+
+
+def _node(cfg: CfgNode, path: str) -> CfgNode:
+    for name in filter(None, path.split(".")):
         cfg = cfg[name]
     return cfg
-
-
-def _set(cfg: CfgNode, key: str, value: float) -> None:
-    *nodes, name = key.split(".")
-    for node in nodes:
-        cfg = cfg[node]
-    cfg[name] = value
 
 
 def _shown(value: object) -> str:

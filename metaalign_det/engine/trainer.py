@@ -140,6 +140,7 @@ class AdaptationTrainer(DefaultTrainer):
             cfg = self.cfg.clone()
             cfg.defrost()
             cfg.OUTPUT_DIR = f"{self.cfg.OUTPUT_DIR}/teacher"
+            logger.info("the same for the average of the weights (EMA.ENABLED):")
             results["teacher"] = self.test(cfg, average.model)
         self._last_eval_results = results
         return results
