@@ -24,7 +24,7 @@ from .suites import Benchmark, Task
 logger = logging.getLogger(__name__)
 
 #: Keys that do not change a result: changing one continues a run instead of repeating it.
-#: SOLVER.REFERENCE_WORLD_SIZE is 0 or 1 in a sweep, whose runs are one process each.
+#: What SOLVER.REFERENCE_WORLD_SIZE scales counts by its own key.
 WITHOUT_EFFECT = (
     "OUTPUT_DIR",
     "SOLVER.CHECKPOINT_PERIOD",
@@ -63,6 +63,7 @@ def plan_runs(
     overrides: Sequence[str] = (),
     variants: Mapping[str, Variants] | None = None,
     pretraining: Pretraining | None = None,
+    processes: int = 1,
 ) -> list[Run]:
     """All runs of a sweep, those of the first seed first; pretraining is reached through them.
 
@@ -74,6 +75,7 @@ def plan_runs(
         overrides: ``KEY VALUE`` pairs for all runs.
         variants: method -> its variants; "" for those of every method that is not named.
         pretraining: see there.
+        processes: of every run, by which ``SOLVER.REFERENCE_WORLD_SIZE`` scales its settings.
 
     Raises:
         UserError: a config or key that does not exist, the same name or seed twice, a variant of
@@ -98,12 +100,16 @@ def plan_runs(
                 for task in benchmark.tasks:
                     pretrain = None
                     if pretraining is not None:
-                        pretrain = _plan_pretraining(pretraining, first, task, seed, Path(output))
+                        place = Path(output)
+                        pretrain = _plan_pretraining(
+                            pretraining, first, task, seed, place, processes
+                        )
                     run = _make_run(
                         Path(output) / method / variant,
                         (method, variant, task, seed),
                         (methods[method], cfg, (*overrides, *extra)),
                         pretrain,
+                        processes,
                     )
                     runs.append(run)
     return runs
@@ -131,7 +137,9 @@ def methods_of(configs: Sequence[str | Path]) -> dict[str, Path]:
     return methods
 
 
-def _plan_pretraining(plan: Pretraining, base: CfgNode, task: Task, seed: int, output: Path) -> Run:
+def _plan_pretraining(
+    plan: Pretraining, base: CfgNode, task: Task, seed: int, output: Path, processes: int
+) -> Run:
     # The labelled data alone: the same source is trained once for all its targets.
     source = Task("→".join(task.train) or "source", train=task.train)
     own = _merged(plan.config, base, plan.overrides).SEED
@@ -141,6 +149,7 @@ def _plan_pretraining(plan: Pretraining, base: CfgNode, task: Task, seed: int, o
         ("pretraining", "", source, seed),
         (plan.config, base, plan.overrides),
         None,
+        processes,
         keeps_weights=True,
     )
 
@@ -150,6 +159,7 @@ def _make_run(
     names: tuple[str, str, Task, int],
     settings: tuple[Path, CfgNode, Sequence[str]],
     pretrain: Run | None,
+    processes: int,
     keeps_weights: bool = False,
 ) -> Run:
     """One run of (method, variant, task, seed), with (config file, what it says, overrides)."""
@@ -162,12 +172,10 @@ def _make_run(
     if beside := [name for name in task.validation if name not in cfg.DATASETS.TEST]:
         overrides = (*overrides, "DATASETS.TEST", repr((*cfg.DATASETS.TEST, *beside)))
         cfg = _merged(config, base, overrides)
-    if cfg.SOLVER.REFERENCE_WORLD_SIZE > 1:
-        raise UserError(
-            f"{config}: it is written for {cfg.SOLVER.REFERENCE_WORLD_SIZE} processes "
-            "(SOLVER.REFERENCE_WORLD_SIZE), and a sweep runs every training in one: put "
-            "SOLVER.REFERENCE_WORLD_SIZE 0 after -- to take batch, rate and schedule as they are"
-        )
+    if cfg.SOLVER.REFERENCE_WORLD_SIZE not in (0, processes):
+        from ..engine.scaling import scale_to_processes  # as the training will
+
+        cfg = scale_to_processes(cfg, processes)
     decisive = changed_settings(cfg) | {"SEED": seed}
     for key in WITHOUT_EFFECT:
         decisive.pop(key, None)

@@ -9,9 +9,10 @@ import pytest
 from detectron2.utils.events import EventStorage
 
 from metaalign_det.config import load_cfg
-from metaalign_det.engine import session
+from metaalign_det.data import register_all
 from metaalign_det.engine.plain_words import in_words
 from metaalign_det.engine.printer import MetricPrinter, recent
+from metaalign_det.engine.trainer import AdaptationTrainer
 from tests.data.make_tiny_formats import coco_json, make_tiny_coco, save_image
 from tests.tiny import tiny_cfg
 
@@ -88,7 +89,9 @@ def test_the_words_stand_in_the_log_below_detectron2s_line(caplog):
     assert len(caplog.messages) == 2
 
 
-def test_a_training_of_a_detector_and_of_a_classifier_says_it(tmp_path, monkeypatch, catalog):
+def test_a_training_of_a_detector_and_of_a_classifier_says_it(
+    tmp_path, monkeypatch, catalog, caplog
+):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     make_tiny_coco(tmp_path / "photos", coco_json(4, ("cat", "dog")))
     for name in ("cat/1.png", "cat/2.png", "dog/1.png", "dog/2.png"):
@@ -103,7 +106,9 @@ def test_a_training_of_a_detector_and_of_a_classifier_says_it(tmp_path, monkeypa
          "JSON_FILE": "photos/instances.json"},
         {"NAME": "drawings", "FORMAT": "images", "ROOT": "drawings"},
     ]  # fmt: skip
-    log = train(detector, tmp_path / "detector")
+    caplog.set_level(logging.INFO, "metaalign_det")
+    train(detector, tmp_path / "detector")
+    log = caplog.text
     assert re.search(r"local discriminator \d+ % right.*; global discriminator \d+ % right", log)
     assert "gradients of task and alignment " in log and "looks ahead by " in log
 
@@ -113,13 +118,16 @@ def test_a_training_of_a_detector_and_of_a_classifier_says_it(tmp_path, monkeypa
         {"NAME": "classes", "FORMAT": "folder", "ROOT": "classes"},
         detector.DATASETS.REGISTER[1],
     ]
-    assert re.search(r"domain discriminator \d+ % right", train(classifier, tmp_path / "digits"))
+    train(classifier, tmp_path / "digits")
+    assert re.search(r"domain discriminator \d+ % right", caplog.text)
 
 
 def train(cfg, folder):
-    """The log of two steps."""
+    """Two steps."""
     cfg.MODEL.DEVICE, cfg.DATASETS.TEST, cfg.OUTPUT_DIR = "cpu", (), str(folder)
     cfg.SOLVER.IMS_PER_BATCH = cfg.SOLVER.IMS_PER_BATCH_TARGET = 2
     cfg.SOLVER.MAX_ITER, cfg.DATALOADER.NUM_WORKERS = 2, 0
-    session.train(cfg)
-    return (folder / "log.txt").read_text()
+    register_all(cfg)
+    trainer = AdaptationTrainer(cfg)
+    trainer.resume_or_load(resume=False)
+    trainer.train()

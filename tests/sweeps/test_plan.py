@@ -98,6 +98,15 @@ def test_a_config_written_for_one_process_is_the_same_run(place):
     assert now.folder == before.folder
 
 
+def test_a_run_is_what_its_number_of_processes_makes_of_the_config(place):
+    written_for_two = ["SOLVER.REFERENCE_WORLD_SIZE", "2", "SOLVER.MAX_ITER", "30"]
+    batch = ["SOLVER.IMS_PER_BATCH", "4", "SOLVER.IMS_PER_BATCH_TARGET", "4"]
+    (one,) = plan(place, overrides=[*written_for_two, *batch])
+    (two,) = plan(place, overrides=[*written_for_two, *batch], processes=2)
+    assert (one.max_iter, two.max_iter) == (60, 30)
+    assert one.folder != two.folder
+
+
 def test_a_pattern_of_config_files_may_match_their_base(place):
     assert [r.method for r in plan(place, methods=("Base", "dann"))] == ["dann"]
 
@@ -107,7 +116,6 @@ def test_a_pattern_of_config_files_may_match_their_base(place):
     [
         ({"overrides": ["SOLVER.NONE", "1"]}, "there is no key SOLVER.NONE"),
         ({"overrides": ["SEED", "1"]}, "SEED cannot be overridden"),
-        ({"overrides": ["SOLVER.REFERENCE_WORLD_SIZE", "2"]}, "REFERENCE_WORLD_SIZE"),
         ({"methods": ("nothing",)}, "there is no config file"),
         ({"methods": ("Base",)}, "no method is left"),
         ({"methods": ("dann", "dann")}, "two rows of the name 'dann'"),
