@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
+
 import pytest
 from detectron2.data import DatasetCatalog
 
 import metaalign_det.data  # noqa: F401  (registers)
+from metaalign_det.cli import sweep
 from metaalign_det.errors import UserError
 from metaalign_det.sweeps.suites import BENCHMARKS, get_benchmark
 from tests.sweeps.fake_training import CONFIG, plan
@@ -126,3 +129,20 @@ def test_a_pattern_of_config_files_may_match_their_base(place):
 def test_mistakes_are_found_before_anything_runs(place, options, message):
     with pytest.raises(UserError, match=message):
         plan(place, **options)
+
+
+def test_a_run_on_a_cluster_has_a_process_for_each_of_its_graphics_cards():
+    parser = argparse.ArgumentParser()
+    sweep.add_arguments(parser)
+    words = [
+        "--output",
+        "x",
+        "--configs",
+        "a.yaml",
+        "--launcher",
+        "slurm",
+        "--slurm",
+        "time=1:00:00",
+    ]
+    assert sweep._processes(parser.parse_args(words)) == 1
+    assert sweep._processes(parser.parse_args([*words, "gpus=4"])) == 4
