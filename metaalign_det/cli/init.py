@@ -2,6 +2,7 @@
 
 metaalign-det init photos/ drawings/                      # writes photos2drawings.yaml
 metaalign-det init photos/ drawings/ --output my.yaml --model resnet50
+metaalign-det init photos/ drawings/ --test labelled_drawings/   # scores on a few labelled ones
 metaalign-det init coco/instances_train.json scans/
 
 SOURCE is labelled: VOC, COCO, YOLO (boxes), or a folder per class. TARGET is any folder of images;
@@ -24,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("source", metavar="SOURCE", help="folder of labelled images (or its JSON or data.yaml)")
     add("target", metavar="TARGET", help="folder of images to adapt to")
+    add("--test", metavar="FOLDER", help="labelled images like the target's, for scores alone")
     add("--output", metavar="FILE", help="default: <source>2<target>.yaml, here")
     add("--model", default="auto", help="resnet101, resnet50 or mini (small, for a CPU); auto")
 
@@ -40,15 +42,17 @@ def run(args: argparse.Namespace) -> int:
     from .init_text import MINI_SIDE, config_text
 
     source, target = detect(args.source), detect(args.target)
+    test = detect(args.test) if args.test else None
     path = Path(args.output or f"{source.root.name}2{target.root.name}.yaml").expanduser()
     if path.exists():
         raise UserError(f"{path} exists already: choose another --output, or remove it")
     if not path.absolute().parent.is_dir():
         raise UserError(f"--output {path}: there is no folder {path.absolute().parent}")
     with read_once():
-        data = plan_data(source, target)
+        data = plan_data(source, target, test)
     training = plan_training(data, args.model, device_memory(load_cfg()), MINI_SIDE)
     words = ["metaalign-det", "init", args.source, args.target]
+    words += ["--test", args.test] if args.test else []
     text = config_text(data, training, f"./output/{path.stem}", shlex.join(words))
     try:
         path.write_text(text, encoding="utf-8")

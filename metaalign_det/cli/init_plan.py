@@ -71,16 +71,17 @@ class DataPlan:
         return {**found.entry(split, self.train)} == self.register[0]
 
 
-def plan_data(source: FoundData, target: FoundData) -> DataPlan:
+def plan_data(source: FoundData, target: FoundData, test: FoundData | None = None) -> DataPlan:
     """Choose splits and classes; reads the data.
 
-    Training uses the train split of each, or all there is. Scores come from a test or validation
-    split of the target if it has labels; if it has labels and no such split, from all of it; from
-    the source's as well. The classes are those of the source's training images; where the target's
+    Training uses the train split of each, or all there is. Scores come from ``test`` (its test or
+    validation split, or all of it) where it is given; else from a test or validation split of the
+    target if it has labels; if it has labels and no such split, from all of it; from the source's
+    as well. The classes are those of the source's training images; where the target's
     labels have others, those that both have.
 
     Raises:
-        UserError: a source without labels, data that cannot be read, no class in common.
+        UserError: a source or a test without labels, data that cannot be read, no class in common.
     """
     if source.kind == "images":
         raise UserError(
@@ -94,19 +95,26 @@ def plan_data(source: FoundData, target: FoundData) -> DataPlan:
         split = target.split(*TRAIN, ALL) or next(iter(target.splits))
         plan.target = plan.add(target, split)
         plan.remarks["TARGET"] = "its labels are not read in training"
-        test = target.split(*TEST, *VAL)
-        if test in (None, split):
-            scored = plan.target
-            plan.remarks["TEST"] = "the images adapted to: keep some apart to score what is new"
-        else:
-            scored = plan.add(target, test)
-        plan.test.append(scored)
+        if test is None:
+            held_out = target.split(*TEST, *VAL)
+            if held_out in (None, split):
+                scored = plan.target
+                plan.remarks["TEST"] = "the images adapted to: keep some apart to score what is new"
+            else:
+                scored = plan.add(target, held_out)
     else:
         # Anything below the folder, whatever it is sorted into.
         place = {ALL: {"ROOT": str(target.root)}}
         plan.target = plan.add(FoundData(target.root, "images", place, target.why), ALL)
         if target.kind not in ("images", source.kind):
             plan.remarks["TARGET"] = f"its labels, for {target.kind}, are of no use here"
+    if test is not None:
+        if test.kind != source.kind:
+            raise UserError(
+                f"--test {test.root}: labels of the source's kind are wanted: {test.why}"
+            )
+        scored = plan.add(test, test.split(*TEST, *VAL, ALL) or next(iter(test.splits)))
+    plan.test += [scored] if scored else []
     split = source.split(*TEST, *VAL)
     if split is not None and not plan.is_train(source, split):
         plan.test.append(plan.add(source, split))

@@ -159,6 +159,7 @@ def _solver(data: DataPlan, training: TrainingPlan) -> str:
         f"  IMS_PER_BATCH: {training.batch} # source images per step; if memory runs out, halve",
         f"  IMS_PER_BATCH_TARGET: {training.batch} # target images per step, and BASE_LR with them",
         f"  BASE_LR: {training.base_lr}",
+        "  REFERENCE_WORLD_SIZE: 1 # with --num-gpus 4: batch and rate times 4, steps by 4",
     ]
     if data.kind == "detection":
         lines.append(f"  STEPS: [{round(steps * 5 / 7)}] # here the learning rate falls to a tenth")

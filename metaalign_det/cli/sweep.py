@@ -183,6 +183,7 @@ def sweep(
             overrides=overrides,
             variants=variants,
             pretraining=pretraining,
+            processes=_processes(args),
         )
 
     launch = _launcher(args, train_command)
@@ -218,6 +219,14 @@ def sweep(
     print("\n\n".join(tables))
     print(f"\nwritten to {Path(args.output) / 'table_*.md'} and .json")
     return failures
+
+
+def _processes(args: argparse.Namespace) -> int:
+    """Of every run: as many as the graphics cards that it asks Slurm for."""
+    from ..sweeps.slurm_options import read_slurm_options
+
+    asks = args.launcher == "slurm" and args.slurm
+    return max(1, read_slurm_options(args.slurm).gpus) if asks else 1
 
 
 def _launcher(

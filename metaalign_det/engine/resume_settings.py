@@ -8,7 +8,8 @@ takes effect            ``SOLVER``: MAX_ITER (not below what is done), BASE_LR, 
 changes nothing learned OUTPUT_DIR, MODEL.WEIGHTS (a resumed run does not read it), MODEL.DEVICE,
                         DATASETS.TEST, ``TEST`` but for PRECISE_BN, DATALOADER.NUM_WORKERS,
                         INPUT.CLASSIFICATION.CACHE_MB, INPUT.*_TEST, VIS_PERIOD, CUDNN_BENCHMARK,
-                        VERSION, SOLVER.CHECKPOINT_*, METAALIGN.TELEMETRY_PERIOD, VIS.*, LOGGING.*
+                        VERSION, SOLVER.CHECKPOINT_*, METAALIGN.TELEMETRY_PERIOD, VIS.*, LOGGING.*,
+                        SOLVER.REFERENCE_WORLD_SIZE (what it scaled is compared)
 refused, by name        every other key: what was learned so far would be another run's
 ======================= ==========================================================================
 """
@@ -36,7 +37,7 @@ _TAKES_EFFECT = re.compile(
 _CHANGES_NOTHING = re.compile(
     r"OUTPUT_DIR|VERSION|VIS_PERIOD|CUDNN_BENCHMARK|MODEL\.(WEIGHTS|DEVICE)|DATASETS\.TEST|"
     r"TEST\.(?!PRECISE_BN\.).*|DATALOADER\.NUM_WORKERS|INPUT\.CLASSIFICATION\.CACHE_MB|"
-    r"INPUT\.\w+_TEST|SOLVER\.CHECKPOINT_\w+|METAALIGN\.TELEMETRY_PERIOD|VIS\..*|LOGGING\..*"
+    r"INPUT\.\w+_TEST|SOLVER\.(CHECKPOINT_\w+|REFERENCE_WORLD_SIZE)|METAALIGN\.TELEMETRY_PERIOD|VIS\..*|LOGGING\..*"
 )
 
 
@@ -79,6 +80,9 @@ def check_settings(saved: dict[str, Any], cfg: CfgNode, path: str) -> list[str]:
     if refused:
         shown = "; ".join(f"{k} was {a!r} and is {b!r}" for k, (a, b) in list(refused.items())[:3])
         more = f"; and {len(refused) - 3} more" if len(refused) > 3 else ""
+        written_for = differing.get("SOLVER.REFERENCE_WORLD_SIZE", (0, 0))
+        if all(written_for):  # scaled by another number of processes
+            more += f". It ran in {written_for[0]} process(es): start as many"
         raise UserError(
             f"--resume: {path} was trained with other settings: {shown}{more}; set them back, or "
             "start a new run in another OUTPUT_DIR (from these weights with MODEL.WEIGHTS)"

@@ -21,6 +21,7 @@ from .durable_checkpointer import DurableCheckpointer
 from .faults import explained_faults
 from .processes import decided_by_the_first
 from .run_folder import StartRun, check_unused, evaluation_folder, locked_folder
+from .scaling import scale_to_processes
 from .trainer import AdaptationTrainer
 from .writers import forget_tracked_runs
 
@@ -52,6 +53,7 @@ def train(
             decided_by_the_first(lambda: check_unused(cfg.OUTPUT_DIR))
         start_logging(cfg)
         torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
+        cfg = scale_to_processes(cfg, comm.get_world_size())
         with read_once():
             check_start(cfg, resume=resume)
             trainer = AdaptationTrainer(cfg)
@@ -93,6 +95,7 @@ def evaluate(
         cfg.freeze()
     with explained_faults(cfg.OUTPUT_DIR), read_once():
         start_logging(cfg)
+        cfg = scale_to_processes(cfg, comm.get_world_size())
         check_start(cfg, resume=resume, train=bool(cfg.TEST.ADAPTIVE_BN))
         model = AdaptationTrainer.build_model(cfg)
         checkpointer = DurableCheckpointer(model, save_dir=run_folder)

@@ -42,6 +42,7 @@ from .loop import AdaptationLoop, broadcast_model
 from .optimizers import build_optimizer
 from .printer import MetricPrinter
 from .scaler import LossScaler
+from .scaling import scale_to_processes
 from .schedules import build_lr_scheduler, configured_rates
 from .selection import with_selection
 from .target_pictures import with_target_pictures
@@ -69,7 +70,7 @@ class AdaptationTrainer(DefaultTrainer):
         TrainerBase.__init__(self)
         cfg = self.auto_scale_workers(cfg, comm.get_world_size())
         check_length(cfg)
-        check_batches(cfg)
+        logger.info("%s", check_batches(cfg))
         model = self.build_model(cfg)
         check_model(cfg, model)
         broadcast_model(model)
@@ -139,6 +140,7 @@ class AdaptationTrainer(DefaultTrainer):
             cfg = self.cfg.clone()
             cfg.defrost()
             cfg.OUTPUT_DIR = f"{self.cfg.OUTPUT_DIR}/teacher"
+            logger.info("the same for the average of the weights (EMA.ENABLED):")
             results["teacher"] = self.test(cfg, average.model)
         self._last_eval_results = results
         return results
@@ -168,14 +170,8 @@ class AdaptationTrainer(DefaultTrainer):
 
     @staticmethod
     def auto_scale_workers(cfg: CfgNode, num_workers: int) -> CfgNode:
-        """Detectron2's, for the target's batch too; see there."""
-        scaled = DefaultTrainer.auto_scale_workers(cfg, num_workers)
-        if scaled is not cfg:
-            size = cfg.SOLVER.IMS_PER_BATCH_TARGET * num_workers / cfg.SOLVER.REFERENCE_WORLD_SIZE
-            scaled.defrost()
-            scaled.SOLVER.IMS_PER_BATCH_TARGET = round(size)
-            scaled.freeze()
-        return scaled
+        """Detectron2's, for adaptation's settings too: :func:`~.scaling.scale_to_processes`."""
+        return scale_to_processes(cfg, num_workers)
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> torch.nn.Module:

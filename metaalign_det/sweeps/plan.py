@@ -24,7 +24,13 @@ from .suites import Benchmark, Task
 logger = logging.getLogger(__name__)
 
 #: Keys that do not change a result: changing one continues a run instead of repeating it.
-WITHOUT_EFFECT = ("OUTPUT_DIR", "SOLVER.CHECKPOINT_PERIOD", "DATALOADER.NUM_WORKERS")
+#: What SOLVER.REFERENCE_WORLD_SIZE scales counts by its own key.
+WITHOUT_EFFECT = (
+    "OUTPUT_DIR",
+    "SOLVER.CHECKPOINT_PERIOD",
+    "SOLVER.REFERENCE_WORLD_SIZE",
+    "DATALOADER.NUM_WORKERS",
+)
 
 #: Keys that the sweep sets in every run.
 SET_BY_SWEEP = ("OUTPUT_DIR", "SEED")
@@ -57,6 +63,7 @@ def plan_runs(
     overrides: Sequence[str] = (),
     variants: Mapping[str, Variants] | None = None,
     pretraining: Pretraining | None = None,
+    processes: int = 1,
 ) -> list[Run]:
     """All runs of a sweep, those of the first seed first; pretraining is reached through them.
 
@@ -68,6 +75,7 @@ def plan_runs(
         overrides: ``KEY VALUE`` pairs for all runs.
         variants: method -> its variants; "" for those of every method that is not named.
         pretraining: see there.
+        processes: of every run, by which ``SOLVER.REFERENCE_WORLD_SIZE`` scales its settings.
 
     Raises:
         UserError: a config or key that does not exist, the same name or seed twice, a variant of
@@ -92,12 +100,16 @@ def plan_runs(
                 for task in benchmark.tasks:
                     pretrain = None
                     if pretraining is not None:
-                        pretrain = _plan_pretraining(pretraining, first, task, seed, Path(output))
+                        place = Path(output)
+                        pretrain = _plan_pretraining(
+                            pretraining, first, task, seed, place, processes
+                        )
                     run = _make_run(
                         Path(output) / method / variant,
                         (method, variant, task, seed),
                         (methods[method], cfg, (*overrides, *extra)),
                         pretrain,
+                        processes,
                     )
                     runs.append(run)
     return runs
@@ -125,7 +137,9 @@ def methods_of(configs: Sequence[str | Path]) -> dict[str, Path]:
     return methods
 
 
-def _plan_pretraining(plan: Pretraining, base: CfgNode, task: Task, seed: int, output: Path) -> Run:
+def _plan_pretraining(
+    plan: Pretraining, base: CfgNode, task: Task, seed: int, output: Path, processes: int
+) -> Run:
     # The labelled data alone: the same source is trained once for all its targets.
     source = Task("→".join(task.train) or "source", train=task.train)
     own = _merged(plan.config, base, plan.overrides).SEED
@@ -135,6 +149,7 @@ def _plan_pretraining(plan: Pretraining, base: CfgNode, task: Task, seed: int, o
         ("pretraining", "", source, seed),
         (plan.config, base, plan.overrides),
         None,
+        processes,
         keeps_weights=True,
     )
 
@@ -144,6 +159,7 @@ def _make_run(
     names: tuple[str, str, Task, int],
     settings: tuple[Path, CfgNode, Sequence[str]],
     pretrain: Run | None,
+    processes: int,
     keeps_weights: bool = False,
 ) -> Run:
     """One run of (method, variant, task, seed), with (config file, what it says, overrides)."""
@@ -156,11 +172,10 @@ def _make_run(
     if beside := [name for name in task.validation if name not in cfg.DATASETS.TEST]:
         overrides = (*overrides, "DATASETS.TEST", repr((*cfg.DATASETS.TEST, *beside)))
         cfg = _merged(config, base, overrides)
-    if cfg.SOLVER.REFERENCE_WORLD_SIZE > 1:
-        raise UserError(
-            f"{config}: SOLVER.REFERENCE_WORLD_SIZE would change the number of iterations; a sweep "
-            "runs every training in one process, so set it to 0"
-        )
+    if cfg.SOLVER.REFERENCE_WORLD_SIZE not in (0, processes):
+        from ..engine.scaling import scale_to_processes  # as the training will
+
+        cfg = scale_to_processes(cfg, processes)
     decisive = changed_settings(cfg) | {"SEED": seed}
     for key in WITHOUT_EFFECT:
         decisive.pop(key, None)

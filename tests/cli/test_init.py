@@ -10,9 +10,10 @@ import pytest
 from detectron2.data import MetadataCatalog
 
 from metaalign_det.cli.__main__ import main
-from metaalign_det.cli.init_plan import DataPlan, plan_training
+from metaalign_det.cli.init_plan import DataPlan, plan_data, plan_training
 from metaalign_det.config import load_cfg
 from metaalign_det.data import check_data, register_all
+from metaalign_det.data.doctor.detect import detect
 from metaalign_det.engine.trainer import AdaptationTrainer
 from metaalign_det.errors import UserError
 from tests.data.make_tiny_formats import coco_json, make_tiny_coco, make_tiny_yolo, save_image
@@ -190,3 +191,15 @@ def test_the_schedule_grows_with_the_data_and_the_batch_with_the_memory():
     assert (classes.model, classes.batch, classes.base_lr) == ("resnet50", 24, 0.001)
     with pytest.raises(UserError, match="--model"):
         plan_training(data_of(1, 1), "vgg", None, 256)
+
+
+def test_labelled_images_for_scores_alone_stand_in_a_folder_of_their_own(tmp_path, drawings):
+    make_tiny_coco(tmp_path / "photos", coco_json(5))
+    make_tiny_coco(tmp_path / "scored", coco_json(2, ("Dog", "Cat", "cow")))
+    cfg, domains = init("photos", drawings, "--test", "scored")
+    assert [(d.role, d.name, d.images) for d in domains] == [
+        ("source 0", "photos", 5), ("target", "drawings", 3), ("test", "scored", 2)
+    ]  # fmt: skip
+    assert domains[-1].classes == ("cat", "dog")
+    with pytest.raises(UserError, match="--test .*drawings: labels of the source's kind"):
+        plan_data(detect("photos"), detect("drawings"), detect("drawings"))

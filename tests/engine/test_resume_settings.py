@@ -24,6 +24,7 @@ def saved(cfg, iteration=9):
         (("TEST.EVAL_PERIOD", 5, "DATASETS.TEST", ("x",), "INPUT.MIN_SIZE_TEST", 9), []),
         (("LOGGING.WANDB.ENABLED", True, "METAALIGN.TELEMETRY_PERIOD", 3), []),
         (("SOLVER.CHECKPOINT_KEEP", 3, "SOLVER.CHECKPOINT_PERIOD", 3), []),
+        (("SOLVER.REFERENCE_WORLD_SIZE", 1), []),  # what it scales is compared
     ],
 )
 def test_what_may_change_takes_effect_or_changes_nothing_learned(tmp_path, opts, effect):
@@ -49,6 +50,13 @@ def test_everything_else_is_refused_by_name(tmp_path, opts):
     with pytest.raises(UserError, match=f"other settings: {opts[0]} was .* and is"):
         check_settings(saved(before), now, "x.pth")
     assert settings_hash(before) != settings_hash(now)
+
+
+def test_another_number_of_processes_is_named_where_it_scales_the_batch(tmp_path):
+    before = small_cfg(tmp_path, "SOLVER.REFERENCE_WORLD_SIZE", 4, "SOLVER.IMS_PER_BATCH", 4)
+    now = small_cfg(tmp_path, "SOLVER.REFERENCE_WORLD_SIZE", 1, "SOLVER.IMS_PER_BATCH", 1)
+    with pytest.raises(UserError, match=r"IMS_PER_BATCH was 4 .* ran in 4 process\(es\): start as"):
+        check_settings(saved(before), now, "x.pth")
 
 
 def test_many_differences_are_counted(tmp_path):

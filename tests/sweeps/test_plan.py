@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
+
 import pytest
 from detectron2.data import DatasetCatalog
 
 import metaalign_det.data  # noqa: F401  (registers)
+from metaalign_det.cli import sweep
 from metaalign_det.errors import UserError
 from metaalign_det.sweeps.suites import BENCHMARKS, get_benchmark
 from tests.sweeps.fake_training import CONFIG, plan
@@ -92,6 +95,21 @@ def test_only_what_changes_the_result_makes_another_run(place):
     assert plan(place)[0].folder != before.folder
 
 
+def test_a_config_written_for_one_process_is_the_same_run(place):
+    (before,) = plan(place)
+    (now,) = plan(place, overrides=["SOLVER.REFERENCE_WORLD_SIZE", "1"])
+    assert now.folder == before.folder
+
+
+def test_a_run_is_what_its_number_of_processes_makes_of_the_config(place):
+    written_for_two = ["SOLVER.REFERENCE_WORLD_SIZE", "2", "SOLVER.MAX_ITER", "30"]
+    batch = ["SOLVER.IMS_PER_BATCH", "4", "SOLVER.IMS_PER_BATCH_TARGET", "4"]
+    (one,) = plan(place, overrides=[*written_for_two, *batch])
+    (two,) = plan(place, overrides=[*written_for_two, *batch], processes=2)
+    assert (one.max_iter, two.max_iter) == (60, 30)
+    assert one.folder != two.folder
+
+
 def test_a_pattern_of_config_files_may_match_their_base(place):
     assert [r.method for r in plan(place, methods=("Base", "dann"))] == ["dann"]
 
@@ -101,7 +119,6 @@ def test_a_pattern_of_config_files_may_match_their_base(place):
     [
         ({"overrides": ["SOLVER.NONE", "1"]}, "there is no key SOLVER.NONE"),
         ({"overrides": ["SEED", "1"]}, "SEED cannot be overridden"),
-        ({"overrides": ["SOLVER.REFERENCE_WORLD_SIZE", "2"]}, "REFERENCE_WORLD_SIZE"),
         ({"methods": ("nothing",)}, "there is no config file"),
         ({"methods": ("Base",)}, "no method is left"),
         ({"methods": ("dann", "dann")}, "two rows of the name 'dann'"),
@@ -112,3 +129,20 @@ def test_a_pattern_of_config_files_may_match_their_base(place):
 def test_mistakes_are_found_before_anything_runs(place, options, message):
     with pytest.raises(UserError, match=message):
         plan(place, **options)
+
+
+def test_a_run_on_a_cluster_has_a_process_for_each_of_its_graphics_cards():
+    parser = argparse.ArgumentParser()
+    sweep.add_arguments(parser)
+    words = [
+        "--output",
+        "x",
+        "--configs",
+        "a.yaml",
+        "--launcher",
+        "slurm",
+        "--slurm",
+        "time=1:00:00",
+    ]
+    assert sweep._processes(parser.parse_args(words)) == 1
+    assert sweep._processes(parser.parse_args([*words, "gpus=4"])) == 4

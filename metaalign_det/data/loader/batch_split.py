@@ -28,6 +28,21 @@ class BatchSplit:
     target: int
     shares: int
 
+    def __str__(self) -> str:
+        """What ``SOLVER.IMS_PER_BATCH`` comes to, over all processes and in each; for the log."""
+        source, world = self.domains * self.per_domain, comm.get_world_size()
+        kinds = {"source": source, "target": self.target}
+        whole = " and ".join(f"{n} {kind}" for kind, n in kinds.items() if n)
+        domains = f", of {self.domains} source domains," if self.domains > 1 else ""
+        text = f"every step takes {whole} images{domains} over all processes"
+        if self.shares == 1:
+            return text.removesuffix(" over all processes").rstrip(",")
+        parts = " and ".join(str(n // self.shares) for n in kinds.values() if n)
+        text += f": {parts} in each of {world}" if world > 1 else f": {parts} at a time"
+        if (micro := self.shares // world) > 1:
+            text += f", {micro} times (SOLVER.ACCUMULATION_STEPS)"
+        return text
+
 
 def split_batch_sizes(cfg: CfgNode) -> BatchSplit:
     """``SOLVER.IMS_PER_BATCH`` and ``IMS_PER_BATCH_TARGET``, split.

@@ -34,6 +34,20 @@ def test_processes_and_micro_batches_count_alike(monkeypatch):
         split_batch_sizes(cfg_of(source=8, target=6, accumulation=2))
 
 
+def test_the_log_says_what_a_step_takes_and_what_each_process_gets(monkeypatch):
+    assert str(split_batch_sizes(cfg_of(domains=()))) == (
+        "every step takes 4 source and 4 target images"
+    )
+    assert str(split_batch_sizes(cfg_of(TARGET=()))) == (
+        "every step takes 4 source images, of 2 source domains"
+    )
+    monkeypatch.setattr("detectron2.utils.comm.get_world_size", lambda: 2)
+    assert str(split_batch_sizes(cfg_of(source=8, accumulation=2, domains=()))) == (
+        "every step takes 8 source and 8 target images over all processes: "
+        "2 and 2 in each of 2, 2 times (SOLVER.ACCUMULATION_STEPS)"
+    )
+
+
 @pytest.mark.parametrize(("between", "fits"), [("target", True), ("domains", False)])
 def test_a_distance_needs_two_images_of_each_domain(between, fits):
     cfg = cfg_of(source=2, target=2, method="mmd")
