@@ -106,7 +106,7 @@ class TestFolders:
     def test_a_missing_root_shows_path_tree_and_the_miniature(self, tmp_path):
         with pytest.raises(UserError) as error:
             load_image_folder(tmp_path / "office")
-        for part in (str(tmp_path / "office"), "<class>/<image>.jpg", "configs/mini_digits"):
+        for part in (str(tmp_path / "office"), "<class>/<image>.jpg", "mini_digits/dann.yaml"):
             assert part in str(error.value)
 
     def test_an_unsorted_target_has_no_labels(self, tmp_path):
@@ -278,7 +278,7 @@ class TestBuiltin:
             with pytest.raises(UserError) as error:
                 DatasetCatalog.get(name)
             assert str(tmp_path / path) in str(error.value)
-            assert "configs/mini_digits" in str(error.value)
+            assert "mini_digits/dann.yaml" in str(error.value)
 
 
 @pytest.mark.parametrize("spelling", ["Real World", "RealWorld", "Real_World", "real_world"])

@@ -234,7 +234,7 @@ def test_missing_tree_shows_path_layout_and_miniature(tree, part):
     message = str(caught.value)
     looked_for = tree / (part if part == "Annotations" else "ImageSets/Main/train.txt")
     assert str(looked_for) in message
-    assert "JPEGImages/<id>.jpg" in message and "configs/mini/" in message
+    assert "JPEGImages/<id>.jpg" in message and "mini/swda_meta.yaml" in message
 
 
 def test_another_number_of_images_is_a_warning(tree, caplog):
