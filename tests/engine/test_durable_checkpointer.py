@@ -43,7 +43,7 @@ def _second_save(folder):
 def test_a_save_flushes_content_before_names_and_the_checkpoint_before_its_marker(tmp_path):
     run = _second_save(tmp_path)
     names = count_operations(lambda: save(run))
-    essential = [n for n in names if n != "write"]
+    essential = [n for n in names if not n.endswith("write")]
     assert essential == ["open", "fsync", "replace", "open", "fsync", "close"] * 2
 
 
@@ -63,7 +63,8 @@ def test_a_kill_at_any_operation_of_a_save_costs_one_save_at_most(tmp_path):
         while again.checkpointables["trainer"].iter < 4:
             step(again)
         assert same(weights(again), weights(expected)), f"killed at operation {index}"
-    assert len(found) == 13 and found == sorted(found) and set(found) == {1, 2}
+    # Each of torch's writes of the checkpoint, and the 12 operations around them and the marker.
+    assert len(found) > 100 and found == sorted(found) and set(found) == {1, 2}
 
 
 def test_a_full_disk_at_any_operation_of_a_save_is_one_sentence(tmp_path):
