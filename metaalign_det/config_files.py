@@ -26,6 +26,7 @@ CONFIG_ROOT = next(
 
 # Plain data only; the C parser, where PyYAML has it, takes a tenth of the time.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_MOST_VALUES = 100_000  # in one file; a config has some hundreds
 
 
 def find_config(name: str | Path, folder: str | Path = "") -> Path:
@@ -50,6 +51,40 @@ def find_config(name: str | Path, folder: str | Path = "") -> Path:
     raise UserError(f"there is no config file {str(name)!r}{did_you_mean(str(within), known)}")
 
 
+def parse_yaml(text: str | bytes, where: str) -> Any:
+    """Plain data from YAML; nothing in it is constructed or run.
+
+    Args:
+        text: bytes are UTF-8.
+        where: what it is, in front of messages.
+
+    Raises:
+        UserError: no YAML, a value that Python has none for, or too much of it.
+    """
+    try:
+        tree = yaml.load(text, Loader=_LOADER)
+    # PyYAML's conversions fail in ways of their own: 2024-99-99, !!int '', numbers of 5,000 digits.
+    except (
+        *(yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, OverflowError),
+        RecursionError,
+    ) as error:
+        what = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{where} cannot be read as plain YAML: {what[:1000]}") from error
+    # Aliases make a few lines stand for billions, or lead back to themselves.
+    waiting, count = [tree], 0
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict | list | tuple | set):
+            count += len(value)
+            if count > _MOST_VALUES:
+                raise UserError(
+                    f"{where} cannot be read as plain YAML: it stands for more than "
+                    f"{_MOST_VALUES:,} values; write it without aliases (&, *)"
+                )
+            waiting += value.values() if isinstance(value, dict) else value
+    return tree
+
+
 def read_config(path: Path) -> dict[str, Any]:
     """The contents of a YAML file on top of those of its ``_BASE_``, a file name or several.
 
@@ -64,11 +99,10 @@ def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     if real in above:
         raise UserError(f"config {path}: its _BASE_ leads back to itself")
     try:
-        with path.open(encoding="utf-8") as file:
-            own = yaml.load(file, Loader=_LOADER) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        what = " ".join(str(error).split())
-        raise UserError(f"config {path} cannot be read as plain YAML: {what}") from error
+        text = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"config {path} cannot be read: {error.strerror}") from error
+    own = parse_yaml(text, f"config {path}") or {}
     if not isinstance(own, dict):
         raise UserError(f"config {path}: a mapping KEY: value is wanted, not {own!r:.60}")
     bases = own.pop("_BASE_", [])

@@ -250,7 +250,8 @@ def _train(
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    (marker.parent / OPERATIONS_FILE).write_text(json.dumps(counts))
+    if rank == 0:
+        (marker.parent / OPERATIONS_FILE).write_text(json.dumps(counts))
     return 0
 
 
