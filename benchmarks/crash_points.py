@@ -1,4 +1,4 @@
-"""Crashes at every file operation of what a run writes: ``metaalign_det.files`` and ``torch.save``.
+"""Crashes at every file operation of what a run writes: its files, and checkpoints with their seal.
 
 Each write counts twice, before it and in its middle, so that a crash leaves half of it as well.
 """
@@ -14,6 +14,7 @@ from contextlib import contextmanager
 import torch
 
 from metaalign_det import files
+from metaalign_det.modeling import checksums
 
 OPERATIONS = ("fsync", "replace", "unlink", "open", "close")
 
@@ -73,12 +74,13 @@ def operations(happen: Callable[[str], None]):
         with builtins.open(path, "r+b") as file:
             save(content, CountedFile(file, happen))
 
-    files.os, files.open, torch.save = _CountedOs(happen), counted_open, counted_save
+    files.os, torch.save = _CountedOs(happen), counted_save
+    files.open = checksums.open = counted_open
     try:
         yield
     finally:
         files.os, torch.save = os, save
-        del files.open
+        del files.open, checksums.open
 
 
 def count_operations(work: Callable[[], None]) -> list[str]:

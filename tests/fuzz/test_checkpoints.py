@@ -15,7 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metaalign_det.engine.checkpoint_files import choose_newest
+from metaalign_det.errors import UserError
 from metaalign_det.explain.predict_checkpoint import open_checkpoint
+from metaalign_det.modeling.checksums import seal_archive
 from metaalign_det.modeling.weight_files import peek, read_weight_file, weights_in
 from tests.engine.small import save, small_run
 from tests.fuzz.inputs import answers_or_explains, damaged, spoiled, spoiled_somewhere
@@ -32,8 +34,12 @@ def checkpoint(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """That is to go on: as a process does once, so that the examples are quick."""
-    return small_run(tmp_path_factory.mktemp("resumed"))
+    """That is to go on; its config is written as text once only, which takes most of the time."""
+    made = small_run(tmp_path_factory.mktemp("resumed"))
+    dumped = made.cfg.dump()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(made.cfg), "dump", lambda cfg: dumped)
+        yield made
 
 
 def _resume(run, folder):
@@ -56,6 +62,7 @@ def test_pickles_in_checkpoints_whose_checksums_are_right(tmp_path, run, checkpo
             if record.filename.endswith("data.pkl"):
                 content = data.draw(damaged(content))
             again.writestr(record.filename, content)
+    seal_archive(tmp_path / NAME)
     _resume(run, tmp_path)
 
 
@@ -67,7 +74,7 @@ def test_states_on_resumption(tmp_path, run, checkpoint, data):
 
 
 ABOUT = {
-    "version": 1, "iteration": 1, "config": "SEED: 1\n", "settings": "x", "classes": ["cat"],
+    "version": 2, "iteration": 1, "config": "SEED: 1\n", "settings": "x", "classes": ["cat"],
     "processes": 1,
 }  # fmt: skip
 
@@ -94,6 +101,7 @@ def _written(content: object, path) -> bool:
         torch.save(content, path)
     except (OverflowError, UnicodeEncodeError):  # what torch cannot write
         return False
+    seal_archive(path)
     return True
 
 
@@ -146,3 +154,15 @@ def test_headers_of_safetensors(tmp_path, header):
     path.write_bytes(len(data).to_bytes(8, "little") + data + bytes(40))
     answers_or_explains(lambda: weights_in(read_weight_file(path), path))
     answers_or_explains(lambda: open_checkpoint(path))
+
+
+def test_the_contents_are_valid_before_they_are_damaged(tmp_path, run, checkpoint):
+    """Else the tests above would only ever see the first complaint."""
+    run.save_dir = str(tmp_path)
+    assert _written(torch.load(io.BytesIO(checkpoint), weights_only=True), tmp_path / NAME)
+    assert run.resume() == 1
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(TENSORS)
+    assert set(weights_in(read_weight_file(path), path)) == {"w", "b"}
+    with pytest.raises(UserError, match="names 1 classes, but its model has 80"):
+        open_checkpoint(path)
