@@ -115,7 +115,11 @@ class DurableCheckpointer(DetectionCheckpointer):
             if reason is None:
                 raise
             last = named_last(Path(self.save_dir))
-            kept = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
+            kept = "there is no checkpoint yet"
+            if last is not None:
+                kept = f"the last good checkpoint is {last}"
+            elif not Path(self.save_dir).is_dir():
+                kept = "what was saved before is where the folder is"
             raise UserError(
                 f"{path} could not be written: {reason}; {kept}. Then continue with --resume"
             ) from error

@@ -117,6 +117,15 @@ def test_a_folder_that_cannot_be_written_to_any_more_is_one_sentence(tmp_path, n
         save(run)
 
 
+def test_a_folder_that_is_gone_is_said_to_hold_what_was_saved(tmp_path):
+    run = _second_save(tmp_path / "run")
+    (tmp_path / "run").rename(tmp_path / "gone")
+    message = "its folder is gone; what was saved before is where the folder is"
+    with pytest.raises(UserError, match=message):
+        save(run)
+    assert resumed(tmp_path / "gone")[0] == 1
+
+
 # ---- which checkpoint ------------------------------------------------------------------------
 
 
