@@ -66,19 +66,26 @@ def main() -> int:
         default=0,
         help="go on, beyond the minutes if need be, until so many came at file operations",
     )
-    parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
+    parser.add_argument(
+        "--processes",
+        type=int,
+        nargs="*",
+        default=[1, 2],
+        help="of each training; none: only the last run, which is left alone",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path("output/soak"))
     args = parser.parse_args()
     torch.set_num_threads(1)
     shutil.rmtree(args.output, ignore_errors=True)
     args.output.mkdir(parents=True)
-    end = time.monotonic() + 60 * args.minutes
-    share = 60 * args.minutes * 0.85 / len(args.processes)
+    seconds = 60 * args.minutes
+    alone = max(20.0, 0.15 * seconds if args.processes else seconds)
+    share = (seconds - alone) / max(1, len(args.processes))
     report: dict = {"minutes": args.minutes, "seed": args.seed, "disturbances": [], "failures": []}
     for processes in args.processes:
         _soak(args, processes, time.monotonic() + share, report)
-    report["steady"] = _steady(args.output, max(20.0, end - time.monotonic()))
+    report["steady"] = _steady(args.output, alone)
     write_json(args.output / "soak.json", report)
     print(_table(report))
     print(f"everything: {args.output / 'soak.json'}")
@@ -185,13 +192,15 @@ def _table(report: dict) -> str:
         "write": "SIGKILL at a file operation",
         "term": "SIGTERM at a random moment",
     }
-    lines = ["| processes | disturbance | times | ended equal bit for bit |", "|---|---|---|---|"]
+    head = ["| processes | disturbance | times | ended equal bit for bit |", "|---|---|---|---|"]
+    lines = head if counts else []
     for processes, kind in sorted(counts):
         key = (processes, kind)
         lines.append(f"| {processes} | {names[kind]} | {counts[key]} | {equal[key]} |")
     operations = Counter(w["operation"] for w in report["disturbances"] if w["kind"] == "write")
-    shown = ", ".join(f"{name} {count}" for name, count in sorted(operations.items()))
-    lines.append(f"\nFile operations killed at: {shown}")
+    if operations:
+        shown = ", ".join(f"{name} {count}" for name, count in sorted(operations.items()))
+        lines.append(f"\nFile operations killed at: {shown}")
     steady = report["steady"]
     rss, files = steady["rss_bytes"], steady["descriptors"]
     lines.append(
