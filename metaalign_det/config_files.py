@@ -6,7 +6,9 @@ YAML is read as plain data: a file from elsewhere can name no Python object to b
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,15 +42,17 @@ def find_config(name: str | Path, folder: str | Path = "") -> Path:
     Raises:
         UserError: there is no such file; names those that are spelled like it.
     """
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))  # leaves "~nobody" as it is
     within = path.relative_to("configs") if path.parts[:1] == ("configs",) else path
     for candidate in (Path(folder) / path, CONFIG_ROOT / within):
-        if candidate.is_file():
-            return candidate
-    nearby = (Path(folder) / path).parent
+        with suppress(OSError):  # a name that is too long, a folder that is closed
+            if candidate.is_file():
+                return candidate
     known = [str(p.relative_to(CONFIG_ROOT)) for p in CONFIG_ROOT.rglob("*.yaml")]
-    known += [str(path.parent / p.name) for p in nearby.glob("*.yaml")]
-    raise UserError(f"there is no config file {str(name)!r}{did_you_mean(str(within), known)}")
+    with suppress(OSError):
+        known += [str(path.parent / p.name) for p in (Path(folder) / path).parent.glob("*.yaml")]
+    shown = str(name) if len(str(name)) < 500 else f"{str(name)[:500]}..."
+    raise UserError(f"there is no config file {shown!r}{did_you_mean(str(within)[:500], known)}")
 
 
 def parse_yaml(text: str | bytes, where: str) -> Any:

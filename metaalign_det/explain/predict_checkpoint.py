@@ -230,4 +230,4 @@ def _device(wanted: str | None, configured: str) -> str:
 
 
 def _first(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:500]

@@ -98,6 +98,7 @@ BAD_IMAGES = [{"file": "a.jpg", "reason": "truncated", "replaced": 3}]
 
 
 @given(content=spoiled(BAD_IMAGES).map(json.dumps) | damaged(json.dumps(BAD_IMAGES).encode()))
+@example(content=b"[" * 5000)
 def test_lists_of_bad_images(tmp_path, content):
     data = content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass")
     (tmp_path / "bad_images.json").write_bytes(data)

@@ -36,6 +36,8 @@ def base(tmp_path):
 @example(content=b"SEED: " + b"[" * 3000)
 @example(content=b"SEED: " + b"9" * 5000)
 @example(content=b"_BASE_: /dev/zero")
+@example(content=b"_BASE_: " + b"a" * 5000)
+@example(content=b"_BASE_: ~nobody/a.yaml")
 @example(content=b"? [1, 2]\n: 3")
 @example(content=b"SOLVER: &a\n  x: *a")
 @example(content=b"DATASETS: {REGISTER: &a [*a]}")
@@ -52,6 +54,7 @@ def test_config_files(base, content):
 
 
 @given(content=spoiled(FILE))
+@example(content={"DATASETS": {"TRAIN": {"a": "9" * 5000}}})
 def test_values_in_config_files(base, content):
     content = json.loads(json.dumps(content))  # keys of text
     (base / "own.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
