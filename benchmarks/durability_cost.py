@@ -98,19 +98,23 @@ def _files(folder: Path, rounds: int) -> dict[str, list[float]]:
         "save, Detectron2's": lambda: theirs.save("theirs"),
         "save, Detectron2's and flushed to the disk": flushed,
         "save, this package's": lambda: ours.save("ours", iteration=0),
-        "read, torch.load": lambda: torch.load(folder / "theirs.pth", weights_only=True),
-        "read, with its checksums": lambda: read_weight_file(folder / "ours.pth"),
+        "read, torch.load": lambda: torch.load(folder / "read.pth", weights_only=True),
+        "read, with its checksums": lambda: read_weight_file(folder / "read.pth"),
     }
+    ours.save("read", iteration=0)
     taken: dict[str, list[float]] = {name: [] for name in arms}
     for number in range(rounds + 1):  # the first one warms up
-        order = list(arms) if number % 2 == 0 else list(arms)[:3][::-1] + list(arms)[3:]
-        for name in order:
+        names = list(arms) if number % 2 == 0 else list(arms)[::-1]
+        for name in names:
+            if name.startswith("save"):  # as in a training, where each has a name of its own
+                (folder / "theirs.pth").unlink(missing_ok=True)
+                (folder / "ours.pth").unlink(missing_ok=True)
             os.sync()  # what one leaves to be written is not the other's
             begin = time.perf_counter()
             arms[name]()
             if number:
                 taken[name].append(time.perf_counter() - begin)
-    size = (folder / "ours.pth").stat().st_size
+    size = (folder / "read.pth").stat().st_size
     print(f"a checkpoint of {size / 1e6:.0f} MB, {rounds} rounds\n")
     return taken
 
