@@ -36,7 +36,7 @@ test: setup ## all tests
 
 fuzz: export HYPOTHESIS_PROFILE = fuzz
 fuzz: export OMP_NUM_THREADS = 1
-fuzz: setup ## the readers of data against 10,000 damaged inputs each, in minutes
+fuzz: setup ## each reader of files against 10,000 damaged inputs, in half an hour or more
 	@"$(VENV_PYTHON)" -m pytest -q -n 2 $(PYTEST_ARGS) tests/fuzz
 
 lint: setup ## ruff: rules and formatting; mypy: types

@@ -1,4 +1,7 @@
-"""Crashes at every file operation of what ``metaalign_det.files`` writes."""
+"""Crashes at every file operation of what a run writes: its files, and checkpoints with their seal.
+
+Each write counts twice, before it and in its middle, so that a crash leaves half of it as well.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +11,28 @@ import os
 from collections.abc import Callable
 from contextlib import contextmanager
 
+import torch
+
 from metaalign_det import files
+from metaalign_det.modeling import checksums
 
 OPERATIONS = ("fsync", "replace", "unlink", "open", "close")
 
 
-class _CountedFile:
-    """A file whose writes count as operations."""
+class CountedFile:
+    """A file whose writes count as operations: ``happen("write")``, ``happen("half-write")``."""
 
-    def __init__(self, file, happen):
+    def __init__(self, file, happen: Callable[[str], None]):
         self._file, self._happen = file, happen
 
     def write(self, data):
+        half = len(data) // 2
         self._happen("write")
-        return self._file.write(data)
+        self._file.write(data[:half])
+        self._file.flush()
+        self._happen("half-write")
+        self._file.write(data[half:])
+        return len(data)
 
     def __getattr__(self, name):
         return getattr(self._file, name)
@@ -52,17 +63,24 @@ class _CountedOs:
 @contextmanager
 def operations(happen: Callable[[str], None]):
     """``happen(name)`` is called before every file operation in the block."""
+    save = torch.save
 
     def counted_open(*args, **kwargs):
         happen("open")
-        return _CountedFile(builtins.open(*args, **kwargs), happen)
+        return CountedFile(builtins.open(*args, **kwargs), happen)
 
-    files.os, files.open = _CountedOs(happen), counted_open
+    def counted_save(content, path):
+        # By a path torch writes without Python in between, and nothing could be counted.
+        with builtins.open(path, "r+b") as file:
+            save(content, CountedFile(file, happen))
+
+    files.os, torch.save = _CountedOs(happen), counted_save
+    files.open = checksums.open = counted_open
     try:
         yield
     finally:
-        files.os = os
-        del files.open
+        files.os, torch.save = os, save
+        del files.open, checksums.open
 
 
 def count_operations(work: Callable[[], None]) -> list[str]:
@@ -100,7 +118,7 @@ def failing_at(index: int, number: int = errno.ENOSPC):
 
     def happen(name):
         at = next(place)
-        if at == index or (at > index and name == "write"):
+        if at == index or (at > index and name.endswith("write")):
             raise OSError(number, os.strerror(number))
 
     with operations(happen):

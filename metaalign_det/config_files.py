@@ -6,7 +6,9 @@ YAML is read as plain data: a file from elsewhere can name no Python object to b
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ CONFIG_ROOT = next(
 
 # Plain data only; the C parser, where PyYAML has it, takes a tenth of the time.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_MOST_VALUES = 100_000  # in one file; a config has some hundreds
 
 
 def find_config(name: str | Path, folder: str | Path = "") -> Path:
@@ -39,15 +42,51 @@ def find_config(name: str | Path, folder: str | Path = "") -> Path:
     Raises:
         UserError: there is no such file; names those that are spelled like it.
     """
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))  # leaves "~nobody" as it is
     within = path.relative_to("configs") if path.parts[:1] == ("configs",) else path
     for candidate in (Path(folder) / path, CONFIG_ROOT / within):
-        if candidate.is_file():
-            return candidate
-    nearby = (Path(folder) / path).parent
+        with suppress(OSError):  # a name that is too long, a folder that is closed
+            if candidate.is_file():
+                return candidate
     known = [str(p.relative_to(CONFIG_ROOT)) for p in CONFIG_ROOT.rglob("*.yaml")]
-    known += [str(path.parent / p.name) for p in nearby.glob("*.yaml")]
-    raise UserError(f"there is no config file {str(name)!r}{did_you_mean(str(within), known)}")
+    with suppress(OSError):
+        known += [str(path.parent / p.name) for p in (Path(folder) / path).parent.glob("*.yaml")]
+    shown = str(name) if len(str(name)) < 500 else f"{str(name)[:500]}..."
+    raise UserError(f"there is no config file {shown!r}{did_you_mean(str(within)[:500], known)}")
+
+
+def parse_yaml(text: str | bytes, where: str) -> Any:
+    """Plain data from YAML; nothing in it is constructed or run.
+
+    Args:
+        text: bytes are UTF-8.
+        where: what it is, in front of messages.
+
+    Raises:
+        UserError: no YAML, a value that Python has none for, or too much of it.
+    """
+    try:
+        tree = yaml.load(text, Loader=_LOADER)
+    # PyYAML's conversions fail in ways of their own: 2024-99-99, !!int '', numbers of 5,000 digits.
+    except (
+        *(yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, OverflowError),
+        RecursionError,
+    ) as error:
+        what = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{where} cannot be read as plain YAML: {what[:1000]}") from error
+    # Aliases make a few lines stand for billions, or lead back to themselves.
+    waiting, count = [tree], 0
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict | list | tuple | set):
+            count += len(value)
+            if count > _MOST_VALUES:
+                raise UserError(
+                    f"{where} cannot be read as plain YAML: it stands for more than "
+                    f"{_MOST_VALUES:,} values; write it without aliases (&, *)"
+                )
+            waiting += value.values() if isinstance(value, dict) else value
+    return tree
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -64,11 +103,10 @@ def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     if real in above:
         raise UserError(f"config {path}: its _BASE_ leads back to itself")
     try:
-        with path.open(encoding="utf-8") as file:
-            own = yaml.load(file, Loader=_LOADER) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        what = " ".join(str(error).split())
-        raise UserError(f"config {path} cannot be read as plain YAML: {what}") from error
+        text = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"config {path} cannot be read: {error.strerror}") from error
+    own = parse_yaml(text, f"config {path}") or {}
     if not isinstance(own, dict):
         raise UserError(f"config {path}: a mapping KEY: value is wanted, not {own!r:.60}")
     bases = own.pop("_BASE_", [])

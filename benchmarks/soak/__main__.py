@@ -2,10 +2,12 @@
 
 python -m benchmarks.soak --minutes 30
 python -m benchmarks.soak --minutes 5 --processes 1 --output output/soak
+python -m benchmarks.soak --minutes 30 --kills 200
 
 Each run trains a small detector with MetaAlign on the embedded miniature. It is killed (SIGKILL
-at a random moment, SIGKILL before a random file operation of a save) or asked to stop (SIGTERM),
-resumed, disturbed again, and so on until it is through. Then its last checkpoint (weights,
+at a random moment; SIGKILL before, or in the middle of, a file operation of a checkpoint, of
+last_checkpoint, metrics.json or another of its files) or asked to stop (SIGTERM), resumed,
+disturbed again, and so on until it is through. Then its last checkpoint (weights,
 optimizers, MetaAlign's state) and its metrics.json must equal those of an undisturbed run, bit for
 bit; only the metrics of the clock are left out. A last run is left alone for a while, to see
 whether memory or open files grow.
@@ -14,12 +16,14 @@ whether memory or open files grow.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import shutil
 import sys
 import time
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -29,6 +33,7 @@ import torch  # noqa: E402
 
 from benchmarks.soak.attempts import (  # noqa: E402
     INTERRUPTED,
+    OPERATIONS_FILE,
     Disturbance,
     attempt,
     soak_cfg,
@@ -55,19 +60,32 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--minutes", type=float, default=30)
-    parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
+    parser.add_argument(
+        "--kills",
+        type=int,
+        default=0,
+        help="go on, beyond the minutes if need be, until so many came at file operations",
+    )
+    parser.add_argument(
+        "--processes",
+        type=int,
+        nargs="*",
+        default=[1, 2],
+        help="of each training; none: only the last run, which is left alone",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path("output/soak"))
     args = parser.parse_args()
     torch.set_num_threads(1)
     shutil.rmtree(args.output, ignore_errors=True)
     args.output.mkdir(parents=True)
-    end = time.monotonic() + 60 * args.minutes
-    share = 60 * args.minutes * 0.85 / len(args.processes)
+    seconds = 60 * args.minutes
+    alone = max(20.0, 0.15 * seconds if args.processes else seconds)
+    share = (seconds - alone) / max(1, len(args.processes))
     report: dict = {"minutes": args.minutes, "seed": args.seed, "disturbances": [], "failures": []}
     for processes in args.processes:
         _soak(args, processes, time.monotonic() + share, report)
-    report["steady"] = _steady(args.output, max(20.0, end - time.monotonic()))
+    report["steady"] = _steady(args.output, alone)
     write_json(args.output / "soak.json", report)
     print(_table(report))
     print(f"everything: {args.output / 'soak.json'}")
@@ -83,15 +101,15 @@ def _soak(args: argparse.Namespace, processes: int, until: float, report: dict) 
     whole = attempt(soak_cfg(reference, *_OPTS), processes, Disturbance(), log)
     if any(whole.codes):
         raise SystemExit(f"the undisturbed run failed ({whole.last_words()}); see {log}")
-    writes = int((reference / "operations").read_text())
+    counts = json.loads((reference / OPERATIONS_FILE).read_text())
     rng = random.Random(f"{args.seed}/{processes}")
-    number = 0
-    while time.monotonic() < until:
+    number = kills = 0
+    while time.monotonic() < until or kills < args.kills / len(args.processes):
         number += 1
         folder = base / f"run-{number}"
         folder.mkdir()
         log = base / f"run-{number}.txt"
-        happened = _run(folder, processes, rng, whole.training_seconds, writes, log)
+        happened = _run(folder, processes, rng, whole.training_seconds, counts, log)
         problems = differences(folder, reference) if not happened["failed"] else ["it failed"]
         for what in happened["disturbances"]:
             report["disturbances"].append({**what, "run": str(folder), "equal": not problems})
@@ -101,12 +119,19 @@ def _soak(args: argparse.Namespace, processes: int, until: float, report: dict) 
         else:
             shutil.rmtree(folder)
             log.unlink()
+        kills += sum(what["kind"] == "write" for what in happened["disturbances"])
+        write_json(args.output / "soak.json", report)
         total = len(report["disturbances"])
         print(f"{processes} processes, {number} runs, {total} disturbances", file=sys.stderr)
 
 
 def _run(
-    folder: Path, processes: int, rng: random.Random, seconds: float, writes: int, log: Path
+    folder: Path,
+    processes: int,
+    rng: random.Random,
+    seconds: float,
+    counts: dict[str, int],
+    log: Path,
 ) -> dict:
     """One run, disturbed until it is through: what was done to it, and whether it failed."""
     happened: dict = {"disturbances": [], "failed": False}
@@ -114,15 +139,15 @@ def _run(
     while not happened["failed"]:
         what = Disturbance()
         if len(happened["disturbances"]) < _MOST_DISTURBANCES:
-            what = Disturbance.draw(rng, processes, seconds, writes)
+            what = Disturbance.draw(rng, processes, seconds, counts)
         ended = attempt(cfg, processes, what, log)
         unexpected = set(ended.codes) - _EXPECTED[what.kind]
         if unexpected:
             happened["failed"] = True
             print(f"{folder}: {what}: exit codes {ended.codes}: {ended.last_words()}", flush=True)
         if what.kind != "none" and any(ended.codes):
-            entry = {"processes": processes, "kind": what.kind, "at": what.at, "rank": what.rank}
-            happened["disturbances"].append({**entry, "codes": ended.codes})
+            entry = {"processes": processes, **asdict(what), "codes": ended.codes}
+            happened["disturbances"].append(entry)
         if not any(ended.codes):
             break
     return happened
@@ -164,13 +189,18 @@ def _table(report: dict) -> str:
         equal[key] += what["equal"]
     names = {
         "kill": "SIGKILL at a random moment",
-        "write": "SIGKILL before a file operation of a save",
+        "write": "SIGKILL at a file operation",
         "term": "SIGTERM at a random moment",
     }
-    lines = ["| processes | disturbance | times | ended equal bit for bit |", "|---|---|---|---|"]
+    head = ["| processes | disturbance | times | ended equal bit for bit |", "|---|---|---|---|"]
+    lines = head if counts else []
     for processes, kind in sorted(counts):
         key = (processes, kind)
         lines.append(f"| {processes} | {names[kind]} | {counts[key]} | {equal[key]} |")
+    operations = Counter(w["operation"] for w in report["disturbances"] if w["kind"] == "write")
+    if operations:
+        shown = ", ".join(f"{name} {count}" for name, count in sorted(operations.items()))
+        lines.append(f"\nFile operations killed at: {shown}")
     steady = report["steady"]
     rss, files = steady["rss_bytes"], steady["descriptors"]
     lines.append(

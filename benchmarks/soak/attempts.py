@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import datetime
+import json
 import os
 import random
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch.distributed as dist
 from detectron2.config import CfgNode
+from detectron2.engine.hooks import PeriodicWriter
 from detectron2.utils import comm
+from detectron2.utils.events import JSONWriter
 
-from benchmarks.crash_points import operations
+from benchmarks.crash_points import CountedFile, operations
 from metaalign_det.config import load_cfg
 from metaalign_det.config_files import find_config
 from metaalign_det.engine import session
 from metaalign_det.errors import UserError
 
 INTERRUPTED = 130
+#: In the folder of a training that went through: how often it did each file operation.
+OPERATIONS_FILE = "operations.json"
 #: A detector of the miniature, cut down to a fraction of a second per step.
 _SETTINGS = (
     "MODEL.WEIGHTS", "", "MODEL.DEVICE", "cpu", "MODEL.MINI_RESNET.WIDTH", "8",
@@ -32,6 +40,7 @@ _SETTINGS = (
     "SOLVER.STEPS", "(8,)", "DATASETS.TEST", "()", "DATALOADER.NUM_WORKERS", "0", "SEED", "7",
 )  # fmt: skip
 _DIST_TIMEOUT = 60
+_METRICS_PERIOD = 3  # iterations; Detectron2's 20 are more than such a run has
 
 
 def soak_cfg(folder: Path, *opts: str) -> CfgNode:
@@ -47,27 +56,36 @@ class Disturbance:
     """What happens to an attempt.
 
     Args:
-        kind: "none", "kill" (SIGKILL at a moment), "write" (SIGKILL before a file operation of a
-            save) or "term" (SIGTERM at a moment).
-        at: seconds after the first step, or the number of the file operation.
+        kind: "none", "kill" (SIGKILL at a moment), "write" (SIGKILL before a file operation) or
+            "term" (SIGTERM at a moment).
+        at: seconds after the first step, or how many operations of the name it takes.
         rank: of the process that it happens to; -1 = all of them.
+        operation: name of the file operation.
     """
 
     kind: str = "none"
     at: float = 0.0
     rank: int = -1
+    operation: str = ""
 
     @classmethod
-    def draw(cls, rng: random.Random, processes: int, seconds: float, writes: int) -> Disturbance:
+    def draw(
+        cls, rng: random.Random, processes: int, seconds: float, counts: Mapping[str, int]
+    ) -> Disturbance:
         """One at random in the first half of a training of so many seconds and operations.
 
         The first half: what is left of a run gets shorter with each, and few shall come too late.
+        Names of operations are drawn alike, although most of a checkpoint's are writes.
+
+        Args:
+            counts: name of a file operation -> how often an undisturbed training does it.
         """
-        kind = rng.choice(("kill", "write", "write", "term"))
-        at = rng.randrange(1, writes // 2) if kind == "write" else rng.uniform(0, seconds / 2)
-        # Files are the first process's; a signal may reach any, or all.
-        rank = 0 if kind == "write" else rng.randrange(-1, processes)
-        return cls(kind, at, rank)
+        kind = rng.choice(("kill", "write", "write", "write", "term"))
+        if kind == "write":
+            operation = rng.choice(sorted(counts))
+            # Files are the first process's; a signal may reach any, or all.
+            return cls(kind, rng.randint(1, max(1, counts[operation] // 2)), 0, operation)
+        return cls(kind, rng.uniform(0, seconds / 2), rng.randrange(-1, processes))
 
 
 @dataclass
@@ -198,12 +216,11 @@ def _train(
             timeout=timeout,
         )
         comm.create_local_process_group(processes)
-    count = 0
+    counts: Counter = Counter()
 
     def happen(name: str) -> None:
-        nonlocal count
-        count += 1
-        if what.kind == "write" and rank == 0 and count == what.at:
+        counts[name] += 1
+        if rank == 0 and name == what.operation and counts[name] == what.at:
             os.kill(os.getpid(), signal.SIGKILL)
 
     step = session.AdaptationTrainer.run_step
@@ -213,15 +230,44 @@ def _train(
         if rank == 0:
             marker.touch()
 
+    build_hooks = session.AdaptationTrainer.build_hooks
+
+    def build_hooks_that_write_often(trainer: session.AdaptationTrainer) -> list:
+        hooks = build_hooks(trainer)
+        for hook in hooks:
+            if isinstance(hook, PeriodicWriter):
+                hook._period = _METRICS_PERIOD
+        return hooks
+
     session.AdaptationTrainer.run_step = run_step
+    session.AdaptationTrainer.build_hooks = build_hooks_that_write_often
     resume = any(Path(cfg.OUTPUT_DIR).glob("model_*.pth"))
     try:
-        with operations(happen):
+        with operations(happen), _metrics_operations(happen):
             session.train(cfg, resume=resume, overwrite=not resume)
     except KeyboardInterrupt:
         return INTERRUPTED
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    (marker.parent / "operations").write_text(str(count))
+    if rank == 0:
+        (marker.parent / OPERATIONS_FILE).write_text(json.dumps(counts))
     return 0
+
+
+@contextmanager
+def _metrics_operations(happen: Callable[[str], None]) -> Iterator[None]:
+    """The writes to ``metrics.json`` count as well, under names of their own."""
+    begin = JSONWriter.__init__
+
+    def counted(writer: JSONWriter, *args: Any, **kwargs: Any) -> None:
+        begin(writer, *args, **kwargs)
+        writer._file_handle = CountedFile(
+            writer._file_handle, lambda name: happen(f"metrics.json {name}")
+        )
+
+    JSONWriter.__init__ = counted
+    try:
+        yield
+    finally:
+        JSONWriter.__init__ = begin

@@ -72,7 +72,7 @@ def _merge_file(cfg: CN, path: Path, where: str) -> None:
     try:
         cfg.merge_from_other_cfg(CN(loaded))
     except (KeyError, ValueError, AssertionError) as error:
-        raise UserError(f"{where}: {error}") from error
+        raise UserError(f"{where}: {error!s:.1000}") from error
 
 
 def _given_keys(loaded: Mapping, node: CN, prefix: str = "") -> Iterator[str]:

@@ -3,7 +3,7 @@
 A checkpoint is Detectron2's (``model``, ``trainer``, ``iteration``) with one more entry:
 
     "metaalign": {
-        "version": 1,
+        "version": 2,
         "iteration": the last finished iteration,
         "settings": hash of the settings that may not change (resume_settings.py),
         "config": the whole config as YAML text,
@@ -12,8 +12,8 @@ A checkpoint is Detectron2's (``model``, ``trainer``, ``iteration``) with one mo
     }
 
 It is written to a temporary file, flushed to the disk and renamed, and then ``last_checkpoint``
-in the same way, so that a name always stands for a whole file. Its records carry checksums, which
-reading compares: a single flipped bit is found, or lies where nothing is read.
+in the same way, so that a name always stands for a whole file. Checksums cover all of it, and
+reading compares them: a single flipped bit is found wherever it is.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from torch import nn
 from ..data.catalog.classes import run_classes
 from ..errors import UserError
 from ..files import replaced_file, sync_folder, write_text
+from ..modeling.checksums import SEALED_VERSION, seal_archive
 from ..modeling.weight_files import read_weight_file, weights_in, write_safetensors
 from .checkpoint_files import PERIODIC_NAME, PLAIN_NAME, choose_newest, named_last
 from .faults import explained_fault
@@ -102,6 +103,7 @@ class DurableCheckpointer(DetectionCheckpointer):
         try:
             with replaced_file(path) as file:
                 torch.save(data, file.name)  # by its name torch writes without Python in between
+                seal_archive(file.name)
             self.tag_last_checkpoint(path.name)
             self._remove_old(path.name)
             if name == _FINAL and self.cfg is not None and self.cfg.SOLVER.CHECKPOINT_SAFETENSORS:
@@ -113,7 +115,11 @@ class DurableCheckpointer(DetectionCheckpointer):
             if reason is None:
                 raise
             last = named_last(Path(self.save_dir))
-            kept = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
+            kept = "there is no checkpoint yet"
+            if last is not None:
+                kept = f"the last good checkpoint is {last}"
+            elif not Path(self.save_dir).is_dir():
+                kept = "what was saved before is where the folder is"
             raise UserError(
                 f"{path} could not be written: {reason}; {kept}. Then continue with --resume"
             ) from error
@@ -265,7 +271,7 @@ class DurableCheckpointer(DetectionCheckpointer):
 def describe_run(cfg: CfgNode) -> dict[str, Any]:
     """What a checkpoint says of its run, but for the iteration: plain data."""
     return {
-        "version": 1,
+        "version": SEALED_VERSION,
         "settings": settings_hash(cfg),
         "config": cfg.dump(),
         "classes": class_names(cfg),

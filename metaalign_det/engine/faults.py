@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -59,19 +60,23 @@ def explained_worker_fault(error: BaseException) -> str | None:
         "a process that loads images was killed, mostly because memory ran out; lower "
         "DATALOADER.NUM_WORKERS, or set it to 0 to see the error itself"
     )
+    shared_memory = (
+        "the processes that load images have too little shared memory (/dev/shm); give this "
+        "container more (docker run --shm-size 1g), or set DATALOADER.NUM_WORKERS 0"
+    )
     # Its end of the pipe that tensors come through is gone before torch notices its death.
     if isinstance(error, ConnectionError | EOFError):
         return killed
     if isinstance(error, RuntimeError):
         if "shared memory" in text or "shm" in text or "Bus error" in text:
-            return (
-                "the processes that load images have too little shared memory (/dev/shm); give "
-                "this container more (docker run --shm-size 1g), or set DATALOADER.NUM_WORKERS 0"
-            )
+            return shared_memory
         if "DataLoader worker" in text and ("killed" in text or "exited unexpectedly" in text):
             return killed
     caught = _CAUGHT_IN_WORKER.search(text)
     if isinstance(error, OSError):
+        # Loading writes nothing but the tensors that it hands over.
+        if error.errno == errno.ENOSPC or os.strerror(errno.ENOSPC) in text:
+            return shared_memory
         last = text.strip().splitlines()[-1] if text.strip() else type(error).__name__
         return f"an image could not be read: {last if caught else error}; is its drive there?"
     return None

@@ -19,16 +19,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
-import yaml
 from detectron2.config import CfgNode, get_cfg
 
 from ..config import add_metaalign_config
+from ..config_files import parse_yaml
 from ..errors import UserError
-
-#: Plain data only, by libyaml where it is there: a config is read in milliseconds then.
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 _TAKES_EFFECT = re.compile(
     r"SOLVER\.(MAX_ITER|BASE_LR|STEPS|GAMMA|LR_SCHEDULER_NAME|WARMUP_(FACTOR|ITERS|METHOD)|"
@@ -69,7 +67,7 @@ def check_settings(saved: dict[str, Any], cfg: CfgNode, path: str) -> list[str]:
             "iterations; set at least that many, or start anew in another OUTPUT_DIR"
         )
     before, now = flat_settings(saved["config"], path), flat_settings(cfg.dump())
-    defaults = flat_settings(_defaults().dump())
+    defaults = _defaults()
     differing = {
         key: (before.get(key, defaults.get(key)), now.get(key))
         for key in sorted({*before, *now})
@@ -96,12 +94,9 @@ def flat_settings(text: str, path: str = "") -> dict[str, Any]:
     Raises:
         UserError: the text is no config.
     """
-    try:
-        tree = yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: the config in it cannot be read: {error}") from error
+    tree = parse_yaml(text, f"{path}: the config in it")
     if not isinstance(tree, dict):
-        raise UserError(f"{path}: the config in it cannot be read")
+        raise UserError(f"{path}: the config in it is no mapping of keys to values")
     return dict(_leaves(tree))
 
 
@@ -117,7 +112,8 @@ def _may_change(key: str) -> bool:
     return bool(_TAKES_EFFECT.fullmatch(key) or _CHANGES_NOTHING.fullmatch(key))
 
 
-def _defaults() -> CfgNode:
+@cache
+def _defaults() -> dict[str, Any]:
     cfg = get_cfg()
     add_metaalign_config(cfg)
-    return cfg
+    return flat_settings(cfg.dump())

@@ -8,10 +8,12 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
+import torch
 from detectron2.config import CfgNode
 from detectron2.engine import HookBase
 from detectron2.utils import comm
@@ -220,9 +222,11 @@ def check_space(cfg: CfgNode, checkpointer: DurableCheckpointer, start_iter: int
 
 
 def checkpoint_bytes(checkpointer: DurableCheckpointer) -> int:
-    """About what a checkpoint takes: the model, and what its optimiser will keep by parameter."""
-    trainer = checkpointer.checkpointables.get("trainer")
-    total = sum(t.numel() * t.element_size() for t in checkpointer.model.state_dict().values())
+    """About what a checkpoint takes: model, teacher, and what the optimiser keeps by parameter."""
+    others = dict(checkpointer.checkpointables)
+    trainer = others.pop("trainer", None)
+    total = _tensor_bytes(checkpointer.model.state_dict())
+    total += sum(_tensor_bytes(other.state_dict()) for other in others.values())
     if trainer is None:
         return total
     for group in trainer.optimizer.param_groups:
@@ -230,6 +234,12 @@ def checkpoint_bytes(checkpointer: DurableCheckpointer) -> int:
         moments = 2 if "betas" in group else int(bool(group.get("momentum", 0)))
         total += moments * sum(p.numel() * p.element_size() for p in group["params"])
     return total
+
+
+def _tensor_bytes(state: Any) -> int:
+    if isinstance(state, torch.Tensor):
+        return state.numel() * state.element_size()
+    return sum(map(_tensor_bytes, state.values())) if isinstance(state, Mapping) else 0
 
 
 def _this_process() -> dict[str, object]:

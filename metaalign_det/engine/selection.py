@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
 from detectron2.engine import HookBase
 from detectron2.engine.hooks import BestCheckpointer, EvalHook
@@ -26,6 +24,7 @@ from detectron2.utils import comm
 from ..errors import UserError
 from ..evaluation.label_free import Inputs
 from ..evaluation.label_free.outcome import PREDICTIONS_FILE, Candidate, Chosen, Outcome
+from .durable_checkpointer import DurableCheckpointer
 from .selection_committee import Committee
 from .selection_inputs import SelectionData
 
@@ -38,7 +37,7 @@ _ORACLE_METRICS = ("voc/AP50_11pt", "bbox/AP50", "classification/accuracy")
 
 
 def with_selection(
-    hooks: list[HookBase], cfg: CfgNode, checkpointer: DetectionCheckpointer
+    hooks: list[HookBase], cfg: CfgNode, checkpointer: DurableCheckpointer
 ) -> list[HookBase]:
     """The hooks with a :class:`SelectionHook` behind the evaluation, if ``SELECTION.ENABLED``."""
     if not cfg.SELECTION.ENABLED:
@@ -71,8 +70,9 @@ class SelectionHook(HookBase):
         UserError: the config asks for what cannot be.
     """
 
-    def __init__(self, cfg: CfgNode, checkpointer: DetectionCheckpointer) -> None:
+    def __init__(self, cfg: CfgNode, checkpointer: DurableCheckpointer) -> None:
         self.cfg = cfg
+        self._checkpointer = checkpointer
         self.data = SelectionData(cfg)
         self.chooser = self.data.chooser
         self._tests = tuple(cfg.DATASETS.TEST)
@@ -102,7 +102,9 @@ class SelectionHook(HookBase):
             keeper.trainer = self.trainer
             if keeper.best_iter is not None and not self._is_there(name, keeper.best_iter):
                 # The run had gone on behind the checkpoint that it now continues from.
-                logger.info("%s.pth is not of iteration %d: forgotten", name, keeper.best_iter)
+                logger.info(
+                    "%s.pth is not the one of iteration %d: forgotten", name, keeper.best_iter
+                )
                 keeper.best_metric = keeper.best_iter = None
 
     def after_step(self) -> None:
@@ -223,13 +225,7 @@ class SelectionHook(HookBase):
         )
 
     def _is_there(self, name: str, iteration: int) -> bool:
-        path = Path(self.cfg.OUTPUT_DIR) / f"{name}.pth"
-        if not comm.is_main_process():
-            return True
-        if not path.is_file():
-            return False
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        return content.get("iteration") == iteration
+        return not comm.is_main_process() or self._checkpointer.is_whole(name, iteration)
 
     def _kept(self, name: str) -> Chosen | None:
         keeper = self._keepers.get(name)
@@ -250,10 +246,10 @@ class SelectionHook(HookBase):
         )
 
 
-def _weights_only(checkpointer: DetectionCheckpointer) -> DetectionCheckpointer:
+def _weights_only(checkpointer: DurableCheckpointer) -> DurableCheckpointer:
     """One that saves the same model into the same folder, but neither the state of the training
     nor a new ``last_checkpoint``: what is kept is there to be used, not to be resumed from."""
     other = copy.copy(checkpointer)
     other.checkpointables = {k: v for k, v in other.checkpointables.items() if k != "trainer"}
-    other.tag_last_checkpoint = lambda name: None
+    other.tag_last_checkpoint = lambda name: None  # type: ignore[method-assign, assignment]
     return other

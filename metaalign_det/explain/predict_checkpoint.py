@@ -16,7 +16,9 @@ from torch import nn
 
 from .. import data, modeling  # noqa: F401  (both register by name)
 from ..config import add_metaalign_config
+from ..config_files import parse_yaml
 from ..data.catalog.classes import run_classes
+from ..engine.checkpoint_files import named_last
 from ..errors import UserError
 from ..modeling.weight_files import read_weight_file
 
@@ -102,12 +104,12 @@ def open_checkpoint(path: str | Path, *, teacher: bool = False) -> TrainedModel:
     """
     file = find_checkpoint(path)
     content = read_checkpoint(file)
-    told = content.get(ENTRY) or {}
+    told = _told(content, file)
     beside = file.parent / "config.yaml"
     if "config" in told:
         cfg = _load_config(told["config"], file)
     elif beside.is_file():
-        cfg = _load_config(beside.read_text(encoding="utf-8"), beside)
+        cfg = _load_config(beside.read_bytes(), beside)
     else:
         raise UserError(
             f"{file} carries no config, and there is no config.yaml beside it: put the one of its "
@@ -136,9 +138,7 @@ def find_checkpoint(path: str | Path) -> Path:
         return path
     if not path.is_dir():
         raise UserError(f"there is no checkpoint and no run directory {str(path)!r}")
-    marker = path / "last_checkpoint"
-    names = [marker.read_text(encoding="utf-8").strip()] if marker.is_file() else []
-    for name in ("model_final.pth", *names):
+    for name in ("model_final.pth", named_last(path)):
         if name and (path / name).is_file():
             return path / name
     others = sorted(p.name for p in path.glob("*.pth"))
@@ -161,21 +161,36 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     return content
 
 
+def _told(content: dict[str, Any], file: Path) -> dict[str, Any]:
+    """What the checkpoint says of its training; {} where another program wrote it."""
+    told = content.get(ENTRY) or {}
+    if not isinstance(told, dict) or not isinstance(told.get("config", ""), str):
+        raise UserError(f"{file} does not say how it was trained: its entry {ENTRY!r} is damaged")
+    names = told.get("classes") or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{file} does not say what its classes are called: the names are damaged")
+    return told
+
+
 def _teacher(content: dict[str, Any], file: Path) -> dict[str, Any]:
-    weights = content.get("teacher", {}).get("model")
-    if weights is None:
+    teacher = content.get("teacher")
+    weights = teacher.get("model") if isinstance(teacher, dict) else None
+    if not isinstance(weights, dict):
         raise UserError(f"{file} has no teacher: it was trained without EMA.ENABLED")
     return weights
 
 
-def _load_config(text: str, where: Path) -> CfgNode:
+def _load_config(text: str | bytes, where: Path) -> CfgNode:
+    tree = parse_yaml(text, f"the config of {where}")
+    if not isinstance(tree, dict):
+        raise UserError(f"the config of {where} is no mapping of keys to values")
     cfg = get_cfg()
     add_metaalign_config(cfg)
     # A key that another version had is no reason not to predict: the network's keys do not vary.
     cfg.set_new_allowed(True)
     try:
-        cfg.merge_from_other_cfg(CfgNode.load_cfg(text))
-    except (KeyError, ValueError, AssertionError) as error:
+        cfg.merge_from_other_cfg(CfgNode(tree))
+    except (KeyError, ValueError, AssertionError, TypeError) as error:
         raise UserError(f"the config of {where} cannot be used: {_first(error)}") from error
     cfg.set_new_allowed(False)
     return cfg
@@ -215,4 +230,4 @@ def _device(wanted: str | None, configured: str) -> str:
 
 
 def _first(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:500]

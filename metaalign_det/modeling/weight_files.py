@@ -4,11 +4,12 @@ A pickle is a program. The three formats that weights come in are therefore read
 call anything:
 
 ========================= ====================================================================
-``.pth .pt .pyth``        ``torch.load(weights_only=True)``, said explicitly; and every record's
-                          CRC-32, which ``torch.save`` writes and ``torch.load`` never looks at
+``.pth .pt .pyth``        ``torch.load(weights_only=True)``, said explicitly
 ``.pkl``                  :class:`ArrayUnpickler`: containers and plain numpy arrays, nothing else
 ``.safetensors``          a table of tensors by design
 ========================= ====================================================================
+
+Checksums: :mod:`.checksums`.
 """
 
 from __future__ import annotations
@@ -31,12 +32,19 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from ..files import replaced_file
+from .checksums import (
+    CHECKSUM,
+    PLACEHOLDER,
+    check_archive,
+    check_safetensors,
+    checksum_of_safetensors,
+    is_sealed_when_whole,
+)
 
 #: What a file of weights may be called.
 SUFFIXES = (".pth", ".pt", ".pyth", ".pkl", ".safetensors")
 
 _NUMBER = re.compile(r"(b1|i[1248]|u[1248]|f[248]|c8|c16)")  # numpy's codes of plain numbers
-_CHUNK = 1 << 22  # bytes read at a time while checking
 
 
 def read_weight_file(path: str | Path) -> dict[str, Any]:
@@ -141,14 +149,19 @@ def write_tensors(weights: Mapping[str, Tensor], path: str | Path, about: dict[s
     tensors = {
         name: value.detach().to("cpu", copy=True).contiguous() for name, value in weights.items()
     }
-    metadata = {"format": "pt", "metaalign": json.dumps(about)}
+    metadata = {"format": "pt", "metaalign": json.dumps(about), CHECKSUM: PLACEHOLDER}
+    data = safetensors.torch.save(tensors, metadata)
+    place, checksum = checksum_of_safetensors(data)
     with replaced_file(path) as file:
-        file.write(safetensors.torch.save(tensors, metadata))
+        file.write(data)
+        file.seek(place)
+        file.write(checksum.encode())
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:
     with safetensors.safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
+    check_safetensors(path, metadata)
     content: dict[str, Any] = {"model": safetensors.torch.load_file(path)}
     if "metaalign" in metadata:
         content["metaalign"] = json.loads(metadata["metaalign"])
@@ -158,22 +171,17 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
 def _read_torch(path: Path) -> Any:
     if path.stat().st_size == 0:
         raise UserError(f"{path} is empty")
-    if zipfile.is_zipfile(path):
-        _check_records(path)
+    sealed = zipfile.is_zipfile(path) and check_archive(path)
     with warnings.catch_warnings():  # old formats warn before they are refused
         warnings.simplefilter("ignore")
-        return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def _check_records(path: Path) -> None:
-    """Compare every record with its CRC-32: the only trace that a flipped bit leaves."""
-    with zipfile.ZipFile(path) as archive:
-        for record in archive.infolist():
-            if record.compress_type != zipfile.ZIP_STORED:
-                raise UserError(f"{path} is compressed; torch.save writes no such files")
-            with archive.open(record) as stream:
-                while stream.read(_CHUNK):
-                    pass
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    if not sealed and is_sealed_when_whole(content):
+        raise UserError(
+            f"{path} cannot be read: the checksum that this package writes is missing; the file is "
+            'damaged, or another program wrote it anew (without its entry "metaalign" it would be '
+            "read as weights)"
+        )
+    return content
 
 
 def _why(error: Exception) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import mean
 
 import numpy as np
@@ -103,5 +104,16 @@ def _predictions(run: Run) -> torch.Tensor | None:
     outcome = read_outcome(run.folder)
     if not path.is_file() or outcome is None or not outcome.last.checkpoint:
         return None
-    with np.load(path) as saved:
-        return torch.from_numpy(saved["last"].astype(np.float64))
+    return _read_predictions(path)
+
+
+def _read_predictions(path: Path) -> torch.Tensor:
+    """Raises UserError: the file is damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as saved:
+            return torch.from_numpy(saved["last"].astype(np.float64))
+    # A damaged zip and a damaged array in it fail in ways of their own.
+    except Exception as error:
+        raise UserError(f"{path} is damaged ({type(error).__name__}): train the run again") from (
+            error
+        )

@@ -82,6 +82,8 @@ def test_an_error_of_mine_on_top_of_a_fault_is_not_taken_for_it(tmp_path):
         (RuntimeError("unable to open shared memory object </torch_1> in read-write"), "/dev/shm"),
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error."), "/dev/shm"),
         (RuntimeError("unable to write to file </torch_7> shm_open"), "/dev/shm"),
+        (OSError(errno.ENOSPC, "No space left on device"), "/dev/shm"),
+        (OSError("Caught OSError in ...\nOSError: [Errno 28] No space left on device"), "/dev/shm"),
         (FileNotFoundError(errno.ENOENT, "No such file or directory", "a.jpg"), "a.jpg"),
         (
             OSError(

@@ -84,5 +84,5 @@ def test_as_many_iterations_as_are_done_are_no_fewer(tmp_path):
 
 @pytest.mark.parametrize("text", ["", "[", "- a", "!!python/object/apply:os.system ['true']", "3"])
 def test_a_config_in_a_checkpoint_is_data_or_refused(text):
-    with pytest.raises(UserError, match="x.pth: the config in it cannot be read"):
+    with pytest.raises(UserError, match="x.pth: the config in it (cannot be read|is no mapping)"):
         flat_settings(text, "x.pth")

@@ -155,6 +155,8 @@ def test_the_size_of_a_checkpoint_is_estimated_well(tmp_path):
     save(run)
     size = (tmp_path / "model_0000000.pth").stat().st_size
     assert checkpoint_bytes(run) == pytest.approx(size, rel=0.3)
+    run.add_checkpointable("teacher", run.model)
+    assert checkpoint_bytes(run) == pytest.approx(1.5 * size, rel=0.3)
 
 
 def test_too_little_space_is_found_before_the_first_step(tmp_path, monkeypatch, caplog):

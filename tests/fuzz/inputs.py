@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -61,6 +63,36 @@ def spoiled(draw, content: object) -> object:
     if isinstance(content, list):
         return [draw(spoiled(value)) for value in content]
     return content
+
+
+@st.composite
+def spoiled_somewhere(draw, content: dict) -> dict:
+    """A copy of a large tree in which one to three parts are something else, or are gone."""
+    for _ in range(draw(st.integers(1, 3))):
+        content = _replaced(content, draw(st.sampled_from(list(_paths(content)))), draw)
+    return content
+
+
+def _paths(content: object, path: tuple = ()) -> Iterator[tuple]:
+    if path:
+        yield path
+    pairs = content.items() if isinstance(content, dict) else enumerate(content)
+    for key, value in pairs:
+        if isinstance(value, dict | list):
+            yield from _paths(value, (*path, key))
+        else:
+            yield (*path, key)
+
+
+def _replaced(content: Any, path: tuple, draw: Callable[[st.SearchStrategy], object]) -> Any:
+    copied, key = copy.copy(content), path[0]
+    if len(path) > 1:
+        copied[key] = _replaced(content[key], path[1:], draw)
+    elif draw(st.booleans()):
+        copied[key] = draw(values)
+    else:
+        del copied[key]
+    return copied
 
 
 def answers_or_explains(call: Callable[[], object]) -> None:

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -52,6 +52,7 @@ POLYGONS = {
 
 
 @given(content=damaged(XML))
+@example(content=b"<?xml version='1.0' encoding='u" + b"9" * 5000 + b"'?><a/>")
 def test_voc_xml(tmp_path, content):
     path = tmp_path / "1.xml"
     path.write_bytes(content)

@@ -1,66 +1,29 @@
-"""Readers of what runs write, and of the command line's settings, only ever answer or explain."""
+"""Readers of what runs leave in their folders only ever answer or explain."""
 
 from __future__ import annotations
 
+import io
 import json
-import pickle
 from types import SimpleNamespace
 
 import numpy as np
-import pytest
-import torch
+import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from metaalign_det.config import load_cfg
-from metaalign_det.config_files import dotted_keys
-from metaalign_det.engine.checkpoint_files import choose_newest, named_last
+from metaalign_det.data.loader.bad_images import _stored
+from metaalign_det.engine.checkpoint_files import named_last
 from metaalign_det.engine.continuation import rewind_metrics
-from metaalign_det.engine.resume_settings import check_settings, flat_settings
-from metaalign_det.modeling.weight_files import read_weight_file
+from metaalign_det.engine.run_folder import HOLDER_FILE, _holder, _holder_has_ended
+from metaalign_det.errors import UserError
+from metaalign_det.evaluation.label_free.outcome import FILE_NAME, read_outcome
+from metaalign_det.explain.predict_checkpoint import find_checkpoint
+from metaalign_det.reports.metrics import read_metrics
+from metaalign_det.reports.run_report.groups import config_differences, group_runs
+from metaalign_det.reports.run_report.run_files import find_runs
+from metaalign_det.sweeps.label_free import _read_predictions
 from metaalign_det.sweeps.runs import RESULT_FILE, collect_scores, last_iteration, read_scores
-from tests.engine.small import save, small_cfg, small_run
-from tests.fuzz.inputs import answers_or_explains, damaged, spoiled, text, values
-
-CFG = small_cfg("out")
-KEYS = sorted(dict(dotted_keys(CFG)))
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run")
-    save(small_run(folder, steps=2))
-    return (folder / "model_0000001.pth").read_bytes()
-
-
-@given(data=st.data())
-def test_checkpoints_on_resumption(tmp_path, checkpoint, data):
-    content = data.draw(damaged(checkpoint))
-    (tmp_path / "model_0000001.pth").write_bytes(content)
-    answers_or_explains(lambda: choose_newest(tmp_path))
-
-
-@given(content=spoiled({"iteration": 3, "config": "SEED: 1\n", "settings": "x", "processes": 1}))
-def test_what_checkpoints_say_of_themselves(tmp_path, content):
-    state = {"model": {"w": torch.zeros(1)}, "trainer": {"iteration": 3}, "metaalign": content}
-    try:
-        torch.save({**state, "iteration": 3}, tmp_path / "model_0000003.pth")
-    except (OverflowError, UnicodeEncodeError):  # what torch cannot write
-        return
-    answers_or_explains(lambda: check_settings(choose_newest(tmp_path)[1]["metaalign"], CFG, "x"))
-
-
-PICKLES = [
-    pickle.dumps({"model": {"w": np.arange(4, dtype=np.float32)}, "__author__": "x"}, protocol)
-    for protocol in range(6)
-]
-
-
-@given(content=st.sampled_from(PICKLES).flatmap(damaged))
-def test_pickles(tmp_path, content):
-    path = tmp_path / "x.pkl"
-    path.write_bytes(content)
-    answers_or_explains(lambda: read_weight_file(path))
+from tests.fuzz.inputs import answers_or_explains, damaged, spoiled, text
 
 
 @given(name=text | st.binary(max_size=30), named=st.booleans())
@@ -69,6 +32,10 @@ def test_last_checkpoint(tmp_path, name, named):
     (tmp_path / "last_checkpoint").write_bytes(data + b".pth" * named)
     found = named_last(tmp_path)
     assert found is None or (tmp_path / found).parent == tmp_path
+    try:
+        assert find_checkpoint(tmp_path).parent == tmp_path
+    except UserError as error:
+        assert "no last checkpoint" in str(error)
 
 
 RECORDS = b"".join(json.dumps({"iteration": i, "loss": 0.5}).encode() + b"\n" for i in range(4))
@@ -79,6 +46,7 @@ def test_metrics(tmp_path, content, iteration):
     path = tmp_path / "metrics.json"
     path.write_bytes(content)
     assert type(last_iteration(tmp_path)) is int
+    answers_or_explains(lambda: read_metrics(path))
     rewind_metrics(path, iteration)
     assert content.startswith(path.read_bytes())
 
@@ -97,19 +65,86 @@ def test_results_of_sweeps(tmp_path, content):
     assert collect_scores(run) is (scores is not None)
 
 
-@given(key=st.sampled_from(KEYS) | text, value=text | values.map(str) | values.map(repr))
-@example(key="SOLVER.STEPS", value="9" * 5000)
-@example(key="DATASETS.TRAIN", value="(" * 3000)
-@example(key="SEED.X", value="3")
-def test_keys_and_values(key, value):
-    answers_or_explains(lambda: load_cfg("", [key, value]))
+SELECTION = {
+    "validator": "entropy", "higher_is_better": False, "oracle_by": "", "oracle": None,
+    "last": {
+        "checkpoint": "model_final.pth",
+        "candidate": {"iteration": 3, "scores": {"entropy": 1.0}, "metrics": {"d": {"a": None}}},
+    },
+    "selected": None,
+    "candidates": [{"iteration": 3, "scores": {"entropy": 1.0}, "metrics": {}}],
+}  # fmt: skip
 
 
-@given(count=st.integers(0, 5), what=text)
-def test_any_number_of_words_in_the_place_of_pairs(count, what):
-    answers_or_explains(lambda: load_cfg("", ["SEED", "1", what, what, what][:count]))
+@given(content=spoiled(SELECTION).map(json.dumps) | damaged(json.dumps(SELECTION).encode()))
+def test_outcomes_of_selection(tmp_path, content):
+    data = content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass")
+    (tmp_path / FILE_NAME).write_bytes(data)
+    answers_or_explains(lambda: read_outcome(tmp_path))
 
 
-@given(content=damaged(CFG.dump().encode()))
-def test_configs_in_checkpoints(content):
-    answers_or_explains(lambda: flat_settings(content.decode("utf-8", "replace"), "x.pth"))
+HOLDER = {"pid": 1, "host": "here", "since": "2026-01-01", "processes": 1}
+
+
+@given(content=spoiled(HOLDER).map(json.dumps) | damaged(json.dumps(HOLDER).encode()))
+def test_holders_of_folders(tmp_path, content):
+    data = content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass")
+    (tmp_path / HOLDER_FILE).write_bytes(data)
+    assert isinstance(_holder(tmp_path), str)
+    assert isinstance(_holder_has_ended(tmp_path), bool)
+
+
+BAD_IMAGES = [{"file": "a.jpg", "reason": "truncated", "replaced": 3}]
+
+
+@given(content=spoiled(BAD_IMAGES).map(json.dumps) | damaged(json.dumps(BAD_IMAGES).encode()))
+@example(content=b"[" * 5000)
+def test_lists_of_bad_images(tmp_path, content):
+    data = content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass")
+    (tmp_path / "bad_images.json").write_bytes(data)
+    assert all(type(e["replaced"]) is int for e in _stored(tmp_path / "bad_images.json"))
+
+
+def _npz() -> bytes:
+    stream = io.BytesIO()
+    np.savez_compressed(stream, last=np.full((3, 2), 0.5, np.float32))
+    return stream.getvalue()
+
+
+@given(content=damaged(_npz()))
+def test_predictions_of_runs(tmp_path, content):
+    (tmp_path / "predictions.npz").write_bytes(content)
+    answers_or_explains(lambda: _read_predictions(tmp_path / "predictions.npz"))
+
+
+CONFIG = {
+    "SEED": 3, "OUTPUT_DIR": "out", "SOLVER": {"MAX_ITER": 4, "BASE_LR": 0.1},
+    "DATASETS": {"TRAIN": ["a"], "TARGET": ["b"], "TEST": ["d", "e"]}, "MODEL": {"WEIGHTS": ""},
+}  # fmt: skip
+METRICS = '{"iteration": 3, "d/voc/AP50": 12.5, "total_loss": 1.0}\n'
+
+
+@given(
+    config=spoiled(CONFIG).map(lambda c: yaml.safe_dump(json.loads(json.dumps(c)))),
+    damage=st.just("") | damaged(yaml.safe_dump(CONFIG).encode()),
+    result=spoiled(RESULT | {"method": "m", "variant": "v"}).map(json.dumps),
+    selection=spoiled(SELECTION).map(json.dumps),
+    metrics=st.just(METRICS.encode()) | damaged(METRICS.encode()),
+)
+def test_runs_of_a_report(tmp_path, config, damage, result, selection, metrics):
+    contents = {
+        "config.yaml": damage or config,
+        RESULT_FILE: result,
+        FILE_NAME: selection,
+        "metrics.json": metrics,
+    }
+    for name, content in contents.items():
+        data = content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass")
+        (tmp_path / name).write_bytes(data)
+
+    def report():
+        (run,) = find_runs([tmp_path])
+        assert run.is_complete in (True, False) and isinstance(run.scores, dict)
+        config_differences(group_runs([run]))
+
+    answers_or_explains(report)

@@ -129,7 +129,7 @@ def _same(a, b):
     return a == b
 
 
-def test_a_flipped_bit_is_found_or_lies_where_nothing_is_read(tmp_path):
+def test_a_flipped_bit_in_a_file_of_torch_alone_is_found_or_lies_where_nothing_is_read(tmp_path):
     path = tmp_path / "x.pth"
     content = checkpoint(path)
     data = path.read_bytes()

@@ -100,7 +100,7 @@ def _parse(data: bytes, path: str | Path) -> ET.Element:
         raise
     # LookupError, ValueError: an encoding that Python does not have, or that is none of text.
     except (expat.ExpatError, ET.ParseError, LookupError, ValueError, AssertionError) as error:
-        raise UserError(f"annotation {path} is not valid XML: {error}") from error
+        raise UserError(f"annotation {path} is not valid XML: {error!s:.200}") from error
 
 
 def _read_object(element: ET.Element, path: str | Path) -> VocObject:

@@ -141,5 +141,5 @@ def _stored(path: Path) -> list[dict]:
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
         return [e for e in entries if isinstance(e["file"], str) and type(e["replaced"]) is int]
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return []

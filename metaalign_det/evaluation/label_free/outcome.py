@@ -89,23 +89,29 @@ def read_outcome(folder: str | Path) -> Outcome | None:
         told = json.loads(path.read_text(encoding="utf-8"))
         chosen = {name: _chosen(told[name]) for name in ("last", "selected", "oracle")}
         return Outcome(
-            told["validator"],
-            told["higher_is_better"],
+            _text(told["validator"]),
+            bool(told["higher_is_better"]),
             **chosen,
-            oracle_by=told["oracle_by"],
+            oracle_by=_text(told["oracle_by"]),
             candidates=[_candidate(c) for c in told["candidates"]],
         )
-    except (ValueError, KeyError, TypeError) as error:
+    # Whatever is wrong with it, it is not what Outcome.write writes.
+    except (
+        *(OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError),
+        RecursionError,
+    ) as error:
         raise UserError(f"{path} is damaged ({error}): delete it, or train again") from error
 
 
 def _chosen(told: dict[str, Any] | None) -> Chosen | None:
-    return None if told is None else Chosen(told["checkpoint"], _candidate(told["candidate"]))
+    return (
+        None if told is None else Chosen(_text(told["checkpoint"]), _candidate(told["candidate"]))
+    )
 
 
 def _candidate(told: dict[str, Any]) -> Candidate:
     return Candidate(
-        told["iteration"],
+        int(told["iteration"]),
         {name: _number(x) for name, x in told["scores"].items()},
         {
             dataset: {metric: _number(x) for metric, x in metrics.items()}
@@ -115,4 +121,10 @@ def _candidate(told: dict[str, Any]) -> Candidate:
 
 
 def _number(value: float | None) -> float:
-    return math.nan if value is None else value  # JSON has no NaN
+    return math.nan if value is None else float(value)  # JSON has no NaN
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r:.60} is no text")
+    return value

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import yaml
 
+from ...config_files import parse_yaml
 from ...errors import UserError
+from ...evaluation.label_free.outcome import read_outcome
 from ...files import report_path
 from ..metrics import Series, read_metrics
 
@@ -66,7 +67,7 @@ class RunFiles:
 
     @property
     def max_iter(self) -> int:
-        return int(self.config.get("SOLVER.MAX_ITER", 0))
+        return self.config.get("SOLVER.MAX_ITER", 0)
 
     @property
     def tests(self) -> tuple[str, ...]:
@@ -176,28 +177,25 @@ def read_run(folder: Path, label: str = "") -> RunFiles:
     Raises:
         UserError: its files cannot be read.
     """
-    try:
-        config = yaml.load((folder / _CONFIG).read_text(encoding="utf-8"), _LOADER)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{folder / _CONFIG} cannot be read: {error}") from error
-    if not isinstance(config, dict):
-        raise UserError(f"{folder / _CONFIG} is not the config of a run")
     log = folder / "log.txt"
     metrics = folder / "metrics.json"
     return RunFiles(
         folder,
         label,
-        dict(_flatten(config)),
+        _read_config(folder / _CONFIG),
         read_metrics(metrics) if metrics.is_file() else {},
-        _read_json(folder / "result.json"),
-        _read_json(folder / "selection.json"),
+        _read_sweep(folder / "result.json"),
+        _read_json(folder / "selection.json") if read_outcome(folder) else {},
         log.read_text(encoding="utf-8", errors="replace") if log.is_file() else "",
     )
 
 
 _CONFIG = "config.yaml"
-# Safe, and where PyYAML was built with libyaml, ten times as fast.
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_DATASETS = ("DATASETS.TRAIN", "DATASETS.TARGET", "DATASETS.TEST")
+# What is worked with; the other settings are shown as they are.
+_KINDS: dict[str, type] = {"SEED": int, "SOLVER.MAX_ITER": int}
+_KINDS |= dict.fromkeys((*_DATASETS, "DATASETS.REGISTER"), list)
+_NAMES = {int: "a whole number", list: "a list"}
 
 
 @cache
@@ -205,7 +203,21 @@ def default_config() -> dict[str, Any]:
     """Key -> value of this version's defaults, as a ``config.yaml`` would have them."""
     from ...config import load_cfg  # imported here: it imports Detectron2
 
-    return dict(_flatten(yaml.load(load_cfg().dump(), _LOADER)))
+    return dict(_flatten(parse_yaml(load_cfg().dump(), "the defaults")))
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    config = parse_yaml(path.read_bytes(), str(path))
+    if not isinstance(config, dict):
+        raise UserError(f"{path} is not the config of a run")
+    flat = dict(_flatten(config))
+    for key, kind in _KINDS.items():
+        if not isinstance(flat.get(key, kind()), kind):
+            raise UserError(f"{path}: {key} is {flat[key]!r:.60}, not {_NAMES[kind]}")
+    for key in _DATASETS:
+        if not all(isinstance(name, str) for name in flat.get(key, ())):
+            raise UserError(f"{path}: {key} holds {flat[key]!r:.60}, not names")
+    return flat
 
 
 def _is_run(folder: Path) -> bool:
@@ -222,12 +234,22 @@ def _flatten(node: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, A
             yield f"{prefix}{key}", value
 
 
+def _read_sweep(path: Path) -> dict[str, Any]:
+    found = _read_json(path)
+    names = (
+        [found.get(key, "") for key in ("method", "variant")] if isinstance(found, dict) else [0]
+    )
+    if not all(isinstance(name, str) for name in names):
+        raise UserError(f"{path} is not the result of a sweep's run; remove it or repeat the run")
+    return found
+
+
 def _read_json(path: Path) -> Any:
     if not path.is_file():
         return {}
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read: {error}; remove it or repeat the run") from error
 
 

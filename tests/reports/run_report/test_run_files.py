@@ -88,8 +88,9 @@ def test_what_is_no_run_is_named(tmp_path):
         find_runs([tmp_path])
     folder = write_detector(tmp_path / "run", 0, 1.0, adapts=False)
     (folder / "selection.json").write_text("{")
-    with pytest.raises(UserError, match="selection.json cannot be read"):
+    with pytest.raises(UserError, match="selection.json is damaged"):
         find_runs([folder])
+    (folder / "selection.json").unlink()
     (folder / "config.yaml").write_text("- a list")
     with pytest.raises(UserError, match="config.yaml is not the config of a run"):
         find_runs([folder])

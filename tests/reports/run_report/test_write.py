@@ -9,6 +9,7 @@ import time
 import pytest
 
 from metaalign_det.errors import UserError
+from metaalign_det.evaluation.label_free.outcome import Candidate, Chosen, Outcome
 from metaalign_det.reports.run_report import write_report
 
 from .make_runs import TARGET, register_tiny, write_classifier, write_detector
@@ -136,11 +137,13 @@ def test_without_the_images_the_numbers_are_there_and_the_report_says_why(tmp_pa
 def test_checkpoints_of_a_selection_stand_apart(runs, tmp_path):
     for seed in range(3):
         chosen = {
-            name: {"candidate": {"metrics": {TARGET: {"voc/AP50_11pt": score + seed}}}}
+            name: Chosen(
+                f"model_{name}.pth",
+                Candidate(3, {"fis": 0.5}, {TARGET: {"voc/AP50_11pt": score + seed}}),
+            )
             for name, score in (("last", 50.0), ("selected", 49.0), ("oracle", 55.0))
         }
-        path = runs["after"] / f"seed{seed}" / "selection.json"
-        path.write_text(json.dumps({"validator": "fis", **chosen}))
+        Outcome("fis", True, **chosen).write(runs["after"] / f"seed{seed}")
     _, markdown, numbers = texts(write_report(runs, tmp_path / "report.html"))
     assert "| after     | 51.0 ± 1.0 | 50.0 ± 1.0 | 56.0 ± 1.0 |" in markdown
     assert "chosen by fis, without target labels" in markdown
