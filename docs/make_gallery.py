@@ -108,8 +108,9 @@ def says_focus(data: dict) -> str:
         "Dots are the mean with its 95 % interval over images, ticks the same maps held against "
         "*other* images' objects, which is what attention to the middle of a picture scores. "
         f"“MetaAlign aligns the foreground” asks for discriminators of {run} further right than "
-        f"those of the first run; the differences here are {'; '.join(parts)}. One seed of a "
-        "miniature decides nothing about the claim: the interval is over images, not trainings."
+        f"those of the first run; the differences here are {'; '.join(parts)}. The interval is "
+        "over images, not trainings; over the trainings of five seeds the differences are within "
+        "their noise ([results-mini.md](results-mini.md))."
     )
 
 
