@@ -11,6 +11,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from .precision import full_precision
+
 
 def task_oriented_features(
     features: Tensor, labels: Tensor, predict: Callable[[Tensor], Tensor]
@@ -38,7 +40,8 @@ def task_oriented_features(
         own = predict(seen).gather(1, labels.unsqueeze(1)).sum()
         (weights,) = torch.autograd.grad(own, seen)
     weighted = weights.to(features.dtype) * features
-    length = weighted.norm(dim=1, keepdim=True)
-    nothing = length == 0  # as of a dead example: there is nothing to align
-    scale = features.norm(dim=1, keepdim=True) / length.masked_fill(nothing, 1.0)
-    return torch.where(nothing, torch.zeros_like(weighted), scale * weighted)
+    before, after = (full_precision(x).square().sum(1, keepdim=True) for x in (features, weighted))
+    nothing = after == 0  # as of a dead example: there is nothing to align
+    # Masked before the root, whose second derivative at 0 would make NaN of all that it meets.
+    scale = (before.masked_fill(nothing, 1.0) / after.masked_fill(nothing, 1.0)).sqrt()
+    return torch.where(nothing, torch.zeros_like(weighted), scale.to(weighted.dtype) * weighted)

@@ -188,7 +188,7 @@ def sweep(
 
     launch = _launcher(args, train_command)
     runs, choices = plan(args.seeds), []
-    read_pairs(args.against, [run.method for run in runs])  # a mistake is told before the work
+    pairs = read_pairs(args.against, [run.method for run in runs])
     failures: list[Failure] = []
     if selecting:
         candidates = plan(args.select_seeds or args.seeds)
@@ -205,7 +205,10 @@ def sweep(
     later, waiting = launch(runs)
     failures = [*failures, *later]
     if waiting:
-        print(f"{waiting} runs are in the queue; --table-only prints the table of those that ended")
+        print(
+            f"{waiting} runs are in the queue; the same command with --table-only prints the table "
+            "of those that ended"
+        )
         return failures
     tables = report(
         benchmark,
@@ -214,7 +217,7 @@ def sweep(
         metrics=args.metrics,
         command=command_line,
         choices=choices,
-        against=args.against,
+        against=pairs,
     )
     print("\n\n".join(tables))
     print(f"\nwritten to {Path(args.output) / 'table_*.md'} and .json")

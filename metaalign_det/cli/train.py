@@ -1,7 +1,8 @@
 """Train or evaluate a detector or a classifier from a config file.
 
 metaalign-det train --config-file voc2watercolor_swda_meta.yaml
-metaalign-det train --config-file my.yaml --num-gpus 4 SOLVER.BASE_LR 0.01
+metaalign-det train --config-file my.yaml SOLVER.BASE_LR 0.01
+metaalign-det train --config-file my.yaml --num-gpus 4   # batch, rate and schedule follow
 metaalign-det train --config-file my.yaml --resume
 metaalign-det train --config-file my.yaml --overwrite
 metaalign-det train --config-file my.yaml --eval-only MODEL.WEIGHTS output/model_final.pth
@@ -122,12 +123,16 @@ def _check_device(name: str) -> None:
 
 def _launch(args: argparse.Namespace) -> None:
     with quick_imports():
+        import torch
         from detectron2.engine import launch
         from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
         from ..engine.processes import passed_on_signals
 
     several = args.num_gpus * args.num_machines > 1
+    cards = torch.cuda.device_count()
+    if 0 < cards < args.num_gpus:
+        raise UserError(f"--num-gpus {args.num_gpus}: there are {cards} GPUs here")
     asked: list[int] = []
     try:
         with passed_on_signals() if several else nullcontext(asked) as asked:

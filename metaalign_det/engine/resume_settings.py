@@ -60,12 +60,6 @@ def check_settings(saved: dict[str, Any], cfg: CfgNode, path: str) -> list[str]:
         UserError: a setting differs that may not, or fewer iterations are asked for than are
             done. Names the key and both values.
     """
-    done = saved["iteration"] + 1
-    if done > cfg.SOLVER.MAX_ITER:
-        raise UserError(
-            f"--resume: SOLVER.MAX_ITER is {cfg.SOLVER.MAX_ITER}, but {path} has done {done} "
-            "iterations; set at least that many, or start anew in another OUTPUT_DIR"
-        )
     before, now = flat_settings(saved["config"], path), flat_settings(cfg.dump())
     defaults = _defaults()
     differing = {
@@ -84,6 +78,12 @@ def check_settings(saved: dict[str, Any], cfg: CfgNode, path: str) -> list[str]:
         raise UserError(
             f"--resume: {path} was trained with other settings: {shown}{more}; set them back, or "
             "start a new run in another OUTPUT_DIR (from these weights with MODEL.WEIGHTS)"
+        )
+    done = saved["iteration"] + 1
+    if done > cfg.SOLVER.MAX_ITER:
+        raise UserError(
+            f"--resume: SOLVER.MAX_ITER is {cfg.SOLVER.MAX_ITER}, but {path} has done {done} "
+            "iterations; set at least that many, or start anew in another OUTPUT_DIR"
         )
     return [f"{k} {a} -> {b}" for k, (a, b) in differing.items() if _TAKES_EFFECT.fullmatch(k)]
 

@@ -51,12 +51,13 @@ _PERIODS = ("SOLVER.MAX_ITER", "SOLVER.CHECKPOINT_PERIOD", "TEST.EVAL_PERIOD")
 _RATES = ("SOLVER.BASE_LR_END", "SOLVER.INVERSE_GAMMA", "METAALIGN.BETA.LR")
 
 
-def scale_to_processes(cfg: CfgNode, processes: int) -> CfgNode:
+def scale_to_processes(cfg: CfgNode, processes: int, *, quiet: bool = False) -> CfgNode:
     """The config for so many processes: itself if it is written for them, or for any (0).
 
     Args:
         cfg: frozen or not, as the result will be.
         processes: how many there are.
+        quiet: do not log what changes.
 
     Raises:
         UserError: a batch that does not fall into ``SOLVER.REFERENCE_WORLD_SIZE`` equal parts.
@@ -88,6 +89,8 @@ def scale_to_processes(cfg: CfgNode, processes: int) -> CfgNode:
         scaled.METAALIGN.META_LR /= scale
     if cfg.is_frozen():
         scaled.freeze()
+    if quiet:
+        return scaled
     written = dict(dotted_keys(cfg))
     changes = [
         f"  {key} {_shown(written[key])} -> {_shown(value)}"

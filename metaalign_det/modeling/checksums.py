@@ -123,7 +123,11 @@ def check_safetensors(path: Path, metadata: dict[str, str]) -> None:
         head = head.replace(expected, PLACEHOLDER.encode(), 1)
         found = _hash((head, *iter(lambda: file.read(_CHUNK), b"")))
     if found.encode() != expected:
-        raise damaged(path)
+        raise UserError(
+            f"{path} cannot be read: it is damaged, or another program has written it anew and "
+            "kept the checksum in its metadata; without the entries 'metaalign...' there it is "
+            "read as weights of another program"
+        )
 
 
 def damaged(path: str | Path) -> UserError:

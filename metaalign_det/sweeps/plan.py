@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,7 +124,7 @@ def methods_of(configs: Sequence[str | Path]) -> dict[str, Path]:
     """
     methods: dict[str, Path] = {}
     for config in map(Path, configs):
-        if config.stem.startswith("Base"):  # as in configs/office_home/*.yaml
+        if re.match(r"Base($|[-_.])", config.stem):  # as in configs/office_home/*.yaml
             logger.info("%s is what other configs build on, not a method: left out", config)
             continue
         if config.stem in methods:
@@ -175,7 +176,7 @@ def _make_run(
     if cfg.SOLVER.REFERENCE_WORLD_SIZE not in (0, processes):
         from ..engine.scaling import scale_to_processes  # as the training will
 
-        cfg = scale_to_processes(cfg, processes)
+        cfg = scale_to_processes(cfg, processes, quiet=True)
     decisive = changed_settings(cfg) | {"SEED": seed}
     for key in WITHOUT_EFFECT:
         decisive.pop(key, None)

@@ -178,7 +178,7 @@ class SlurmSweep:
         executor.update_parameters(
             name="metaalign-det",
             timeout_min=self.options.minutes,
-            gpus_per_node=self.options.gpus or None,
+            gpus_per_node=self.options.gpus_per_node,
             stderr_to_stdout=True,
             slurm_signal_delay_s=SIGNAL_DELAY_SECONDS,
             slurm_array_parallelism=max(1, (self.jobs or self._total) - others),

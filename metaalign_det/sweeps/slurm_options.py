@@ -13,6 +13,8 @@ _TAKEN = (
     "array", "chdir", "dependency", "error", "job-name", "nodes", "ntasks", "ntasks-per-node",
     "open-mode", "output", "signal",
 )  # fmt: skip
+#: Other ways to ask for what ``gpus`` asks for.
+_GPUS = ("gres", "gpus-per-node", "gpus-per-task", "gpus-per-socket")
 _TIME = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?")
 
 
@@ -23,12 +25,21 @@ class SlurmOptions:
     Args:
         minutes: longest time of one job; a run that needs more is continued in its next.
         gpus: of a run, which then trains in as many processes.
+        gpu_type: as the cluster calls it, "a100"; "" = any.
         sbatch: other options by their long names: ``{"partition": "gpu", "mem": "32G"}``.
     """
 
     minutes: int
     gpus: int = 1
+    gpu_type: str = ""
     sbatch: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def gpus_per_node(self) -> int | str | None:
+        """What Slurm is asked for; None for no graphics card."""
+        if not self.gpus:
+            return None
+        return f"{self.gpu_type}:{self.gpus}" if self.gpu_type else self.gpus
 
 
 def read_slurm_options(given: Sequence[str]) -> SlurmOptions:
@@ -45,6 +56,10 @@ def read_slurm_options(given: Sequence[str]) -> SlurmOptions:
             raise UserError(f"--slurm {pair}: KEY=VALUE is wanted, as in partition=gpu")
         if key in _TAKEN:
             raise UserError(f"--slurm {pair}: the sweep sets {key} itself")
+        if key in _GPUS:
+            raise UserError(
+                f"--slurm {pair}: say gpus=4 or gpus=a100:4; a run trains in as many processes"
+            )
         if key in options:
             raise UserError(f"--slurm: {key} is given twice")
         options[key] = value
@@ -55,11 +70,14 @@ def read_slurm_options(given: Sequence[str]) -> SlurmOptions:
         )
     minutes = _minutes(options.pop("time"))
     gpus = options.pop("gpus", "1")
-    if not gpus.isdecimal():
-        raise UserError(f"--slurm gpus={gpus}: a number is wanted, the graphics cards of one run")
+    kind, _, number = gpus.rpartition(":")
+    if not re.fullmatch(r"(?:[\w.-]+:)?\d{1,4}", gpus, re.ASCII):
+        raise UserError(
+            f"--slurm gpus={gpus}: the number of graphics cards of one run is wanted, 4 or a100:4"
+        )
     if "cpus" in options:
         options["cpus-per-task"] = options.pop("cpus")
-    return SlurmOptions(minutes, int(gpus), options)
+    return SlurmOptions(minutes, int(number), kind, options)
 
 
 def _minutes(text: str) -> int:

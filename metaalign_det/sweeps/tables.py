@@ -16,7 +16,7 @@ import torch
 from ..errors import UserError
 from ..reports.statistics import mean_and_sd
 from ..reports.table import Cell, format_table, write_results
-from .differences import as_facts, compare, difference_table, read_pairs
+from .differences import as_facts, compare, difference_table
 from .published import AVERAGE, COLUMN, published, published_column
 from .runs import Run, read_scores
 from .suites import Benchmark
@@ -165,7 +165,7 @@ def report(
     metrics: Sequence[str] = (),
     command: str = "",
     choices: Sequence[Choice] = (),
-    against: Sequence[str] = (),
+    against: Sequence[tuple[str, str]] = (),
 ) -> list[str]:
     """Write ``table_<metric>.md`` and ``.json`` for each metric.
 
@@ -175,7 +175,8 @@ def report(
         metrics: () = the benchmark's.
         command: that made the results.
         choices: of settings, if there were any, to tell of.
-        against: what is compared with what, see :func:`~.differences.read_pairs`.
+        against: (method, base) to be compared, of :func:`~.differences.read_pairs`; those of
+            which a row is missing are left out.
 
     Returns:
         the tables as text, for a terminal.
@@ -191,7 +192,7 @@ def report(
             methods,
             [AVERAGE] if benchmark.average else [c.label for c in benchmark.columns],
             seeds,
-            read_pairs(against, methods),
+            against,
         )
         figures, where_from = published_column(benchmark, metric, methods)
         if figures:

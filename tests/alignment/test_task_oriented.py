@@ -22,8 +22,9 @@ def test_examples_keep_their_length_and_one_of_which_nothing_is_read_is_zero():
     f.requires_grad_()
     found = task_oriented_features(f, torch.tensor([0, 1, 2, 0, 1, 2]), layer)
     torch.testing.assert_close(found.norm(dim=1), f.norm(dim=1))
-    (gradient,) = torch.autograd.grad(found.square().sum(), f)
-    assert gradient.isfinite().all()
+    (gradient,) = torch.autograd.grad(found.square().sum(), f, create_graph=True)
+    (second,) = torch.autograd.grad(gradient.square().sum(), f)
+    assert gradient.isfinite().all() and second.isfinite().all()
 
 
 def test_weights_are_constants_and_lengths_are_not():

@@ -47,7 +47,9 @@ def test_one_name_is_compared_with_all_others():
 def test_a_sweeps_table_has_them_below_and_its_json_every_value(place, tmp_path):
     runs = plan(place, methods=("dann", "cdan"), seeds=(0, 1))
     sweep(place, runs).execute()
-    text = report(get_benchmark("mini_digits"), runs, tmp_path, against=["dann"])[0]
+    text = report(
+        get_benchmark("mini_digits"), runs, tmp_path, against=[("cdan", "dann"), ("gone", "dann")]
+    )[0]
     assert "Paired differences, points" in text
     facts = json.loads((tmp_path / "table_accuracy.json").read_text())["differences"]
     assert {(f["row"], f["minus"]) for f in facts} == {("cdan", "dann")}

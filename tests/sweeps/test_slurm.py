@@ -58,7 +58,7 @@ def slurm(tmp_path, monkeypatch):
 
 def jobs_of(place, runs, cluster="local", gpus=0, sbatch=None, **options) -> SlurmSweep:
     command = [sys.executable, str(place / "train.py")]
-    asked = SlurmOptions(30, gpus, sbatch or {})
+    asked = SlurmOptions(30, gpus, sbatch=sbatch or {})
     options = {"poll_seconds": 0.05, "cluster": cluster} | options
     return SlurmSweep(runs, command, place / "out", asked, **options)
 

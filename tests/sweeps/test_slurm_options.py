@@ -12,7 +12,10 @@ from tests.sweeps.fake_training import calls, run_tool
 def test_options_are_those_of_sbatch_with_short_names_for_some():
     given = ["time=8:00:00", "gpus=2", "cpus=6", "mem=32G", "--mail_type=END"]
     expected = {"cpus-per-task": "6", "mem": "32G", "mail-type": "END"}
-    assert read_slurm_options(given) == SlurmOptions(480, 2, expected)
+    assert read_slurm_options(given) == SlurmOptions(480, 2, "", expected)
+    typed = read_slurm_options(["time=60", "gpus=a100:2"])
+    assert (typed.gpus, typed.gpus_per_node) == (2, "a100:2")
+    assert read_slurm_options(["time=60", "gpus=0"]).gpus_per_node is None
 
 
 @pytest.mark.parametrize(
@@ -32,7 +35,8 @@ def test_times_are_read_as_slurm_reads_them(text, minutes):
         (["time=60", "partition"], "KEY=VALUE is wanted"),
         (["time=60", "array=0-9"], "the sweep sets array itself"),
         (["time=60", "mem=1G", "mem=2G"], "mem is given twice"),
-        (["time=60", "gpus=a100:2"], "a number is wanted"),
+        (["time=60", "gpus=two"], "the number of graphics cards"),
+        (["time=60", "gres=gpu:a100:4"], "say gpus=4 or gpus=a100:4"),
     ],
 )
 def test_mistakes_are_one_sentence(given, message):
