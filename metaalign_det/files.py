@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -49,6 +50,37 @@ def replaced_file(path: str | Path) -> Iterator[BinaryIO]:
             os.unlink(partial)
         raise
     sync_folder(path.parent)
+
+
+@contextmanager
+def early_writeback(descriptor: int, every: float = 0.02) -> Iterator[None]:
+    """Within it, what is written to a file begins to go to the disk at once.
+
+    The flush at the end then has little left to wait for. This promises nothing by itself, and
+    does nothing where the operating system has no such advice.
+
+    Args:
+        descriptor: of the file, which may be written by its name or from other languages.
+        every: seconds between two looks.
+    """
+    if not hasattr(os, "posix_fadvise"):
+        yield
+        return
+    ended = threading.Event()
+
+    def advise() -> None:
+        with suppress(OSError):
+            while not ended.wait(every):
+                # Starts to write what is new, without waiting, and drops what is on the disk.
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+
+    thread = threading.Thread(target=advise, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def sync_folder(folder: str | Path) -> None:

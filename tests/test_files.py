@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
+import time
 
 import pytest
 
 from benchmarks.crash_points import count_operations, failing_at, killed_at
-from metaalign_det.files import PARTIAL, replaced_file, write_json, write_text
+from metaalign_det.files import PARTIAL, early_writeback, replaced_file, write_json, write_text
 
 
 def rewrite(path):
@@ -53,3 +55,21 @@ def test_text_and_json_replace_what_was_there(tmp_path):
     assert (tmp_path / "a").read_bytes() == "é\n".encode()
     assert (tmp_path / "b").read_text() == '{\n  "x": null\n}\n'
     assert sorted(os.listdir(tmp_path)) == ["a", "b"]
+
+
+def test_early_writeback_changes_nothing_and_ends_its_thread(tmp_path):
+    before = threading.active_count()
+    with replaced_file(tmp_path / "a") as file:
+        with early_writeback(file.fileno(), every=0.001):
+            for i in range(20):
+                file.write(bytes([i]) * 4096)
+                time.sleep(0.001)
+        assert threading.active_count() == before
+    assert (tmp_path / "a").read_bytes() == b"".join(bytes([i]) * 4096 for i in range(20))
+    with (
+        open(tmp_path / "a", "rb") as file,
+        pytest.raises(RuntimeError, match="inside"),
+        early_writeback(file.fileno()),
+    ):
+        raise RuntimeError("inside")
+    assert threading.active_count() == before

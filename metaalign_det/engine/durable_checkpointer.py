@@ -34,7 +34,7 @@ from torch import nn
 
 from ..data.catalog.classes import run_classes
 from ..errors import UserError
-from ..files import replaced_file, sync_folder, write_text
+from ..files import early_writeback, replaced_file, sync_folder, write_text
 from ..modeling.checksums import SEALED_VERSION, seal_archive
 from ..modeling.weight_files import read_weight_file, weights_in, write_safetensors
 from .checkpoint_files import PERIODIC_NAME, PLAIN_NAME, choose_newest, named_last
@@ -102,7 +102,8 @@ class DurableCheckpointer(DetectionCheckpointer):
         self.logger.info("Saving checkpoint to %s", path)
         try:
             with replaced_file(path) as file:
-                torch.save(data, file.name)  # by its name torch writes without Python in between
+                with early_writeback(file.fileno()):
+                    torch.save(data, file.name)  # by its name: without Python in between
                 seal_archive(file.name)
             self.tag_last_checkpoint(path.name)
             self._remove_old(path.name)
