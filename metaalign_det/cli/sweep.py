@@ -210,6 +210,8 @@ def sweep(
             "of those that ended"
         )
         return failures
+    if args.table_only:
+        _check_made_by(runs, args.output)
     tables = report(
         benchmark,
         runs,
@@ -222,6 +224,25 @@ def sweep(
     print("\n\n".join(tables))
     print(f"\nwritten to {Path(args.output) / 'table_*.md'} and .json")
     return failures
+
+
+def _check_made_by(runs: Sequence[Run], output: str) -> None:
+    """No table of nothing over one of results, because the command was another one.
+
+    Raises:
+        UserError: there are results, but none is of these settings.
+    """
+    from ..sweeps.runs import of_other_settings, read_scores
+
+    if any(read_scores(run) for run in runs):
+        return
+    others = [path for run in runs if (path := of_other_settings(run))]
+    if others:
+        raise UserError(
+            f"--table-only: {output} has no run with these settings, but {len(others)} with "
+            f"others ({others[0]} says which). Give the command they were started with, "
+            "--launcher, --slurm and the pairs after -- included; no table was written"
+        )
 
 
 def _processes(args: argparse.Namespace) -> int:

@@ -103,6 +103,13 @@ def read_scores(run: Run) -> dict[str, dict[str, float]] | None:
     return scores if identity == run.identity else None
 
 
+def of_other_settings(run: Run) -> Path | None:
+    """The result of the same method, task and seed with other settings, if there is one."""
+    name = run.folder.name.partition("-")[0]
+    results = run.folder.parent.glob(f"{name}-*/{RESULT_FILE}")
+    return next((path for path in results if path.parent != run.folder), None)
+
+
 def _checked_scores(scores: Any) -> dict[str, dict[str, float]]:
     """The scores of a result file as numbers; null is NaN.
 

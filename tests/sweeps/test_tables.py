@@ -104,6 +104,18 @@ def test_the_tool_says_what_is_missing_and_runs_nothing_with_table_only(tool, pl
     assert calls(place) == []
 
 
+def test_a_table_of_other_settings_is_not_written_over_the_one_that_is_there(tool, place, capsys):
+    args = ["--configs", str(place / "dann.yaml")]
+    assert run_tool(place, *args, "--", "SOLVER.BASE_LR", "0.25") == 0
+    before = (place / "out" / "table_accuracy.md").read_text()
+    assert run_tool(place, *args, "--table-only", "--", "SOLVER.BASE_LR", "0.5") != 0
+    said = capsys.readouterr().err
+    assert "no run with these settings, but 2 with others" in said and "result.json" in said
+    assert (place / "out" / "table_accuracy.md").read_text() == before
+    assert run_tool(place, *args, "--table-only", "--", "SOLVER.BASE_LR", "0.25") == 0
+    assert "20.8 ± 0.7" in capsys.readouterr().out
+
+
 def test_the_tool_reports_failures_of_one_reason_together(tool, place, capsys):
     (place / "fail-dann").touch()
     configs = ["--configs", str(place / "dann.yaml"), str(place / "cdan.yaml")]
