@@ -68,3 +68,11 @@ def step(run: DurableCheckpointer) -> None:
 
 def weights(run: DurableCheckpointer) -> dict:
     return {k: v.clone() for k, v in run.model.state_dict().items()}
+
+
+def second_save(folder):
+    """A run whose first checkpoint is on the disk and whose second is about to be."""
+    run = small_run(folder, steps=2)
+    save(run)
+    step(run)
+    return run

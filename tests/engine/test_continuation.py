@@ -13,7 +13,7 @@ from metaalign_det.engine.trainer import AdaptationTrainer
 from metaalign_det.errors import UserError
 from metaalign_det.modeling.weight_files import read_weight_file
 from tests.data.trees import make_tiny_voc
-from tests.engine.test_training import everything, training_cfg
+from tests.engine.tiny_training import everything, training_cfg
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from metaalign_det.engine.interrupt import SaveOnInterrupt
 from metaalign_det.engine.printer import MetricPrinter
 from tests.data.trees import make_tiny_voc
 from tests.engine.small import small_run
-from tests.engine.test_training import CONFIG, ROOT, TINY
+from tests.engine.tiny_training import CONFIG, ROOT, TINY
 from tests.processes import run
 
 

@@ -13,7 +13,7 @@ import torch
 from metaalign_det.engine.trainer import AdaptationTrainer
 from metaalign_det.errors import UserError
 from tests.data.trees import make_tiny_voc
-from tests.engine.test_training import everything, train, training_cfg
+from tests.engine.tiny_training import everything, train, training_cfg
 
 
 @pytest.fixture(autouse=True)

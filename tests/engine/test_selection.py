@@ -18,7 +18,7 @@ from metaalign_det.errors import UserError
 from metaalign_det.evaluation.label_free.outcome import read_outcome
 from metaalign_det.explain.predict import Predictor
 from tests.data.trees import make_tiny_voc
-from tests.engine.test_training import Interruption, everything, train
+from tests.engine.tiny_training import Interruption, everything, train
 from tests.explain.checkpoints import classifier_cfg
 from tests.tiny import tiny_cfg
 

@@ -52,7 +52,7 @@ def test_they_come_with_every_evaluation_and_change_nothing(tmp_path, monkeypatc
     plain = train(training_cfg(tmp_path / "plain", *opts))
     (tmp_path / "drawn").mkdir()  # as a writer would
     torch.manual_seed(0)  # of the initial weights, as before the first training
-    monkeypatch.setattr("tests.engine.test_training.AdaptationTrainer", Trainer)
+    monkeypatch.setattr("tests.engine.tiny_training.AdaptationTrainer", Trainer)
     drawn = train(training_cfg(tmp_path / "drawn", *opts, "VIS.TARGET_IMAGES", 2))
     assert seen == [("target/0", 3, 1), ("target/1", 3, 1), ("target/0", 3, 4), ("target/1", 3, 4)]
     theirs = drawn.model.state_dict()

@@ -11,7 +11,7 @@ import torch
 from metaalign_det.engine.checkpoint import load_weights
 from metaalign_det.engine.trainer import AdaptationTrainer
 from metaalign_det.errors import UserError
-from tests.engine.test_training import Interruption, datasets, train, training_cfg  # noqa: F401
+from tests.engine.tiny_training import Interruption, datasets, train, training_cfg  # noqa: F401
 
 TEACHER = (
     "EMA.ENABLED", True, "EMA.DECAY", 0.5, "TEACHER.ENABLED", True, "TEACHER.THRESHOLD", 0.05,
