@@ -86,8 +86,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar=("[METHOD:]NAME", "KEY VALUE"),
-        help="settings on top of the config of METHOD, or of every method; repeat it. Each is a "
-        "row of its own, unless --select or --select-by",
+        help="settings on top of the config of METHOD ('*_meta': of all that fit), or of every "
+        "method; repeat it. Each is a row of its own, unless --select or --select-by",
     )
     group.add_argument(
         "--select",
@@ -162,8 +162,6 @@ def sweep(
         raise UserError("--select (by a validation set) or --select-by (without labels), not both")
     if args.select:
         check_validation(benchmark)
-    if selecting and not variants:
-        raise UserError("--select chooses among variants: give some with --variant")
     if args.select_seeds and not selecting:
         raise UserError("--select-seeds is a part of --select and --select-by")
     if args.pretrain_config is None and (args.pretrain_per_seed or args.pretrain_opts):
@@ -191,7 +189,11 @@ def sweep(
     pairs = read_pairs(args.against, [run.method for run in runs])
     failures: list[Failure] = []
     if selecting:
-        candidates = plan(args.select_seeds or args.seeds)
+        candidates = _with_a_choice(plan(args.select_seeds or args.seeds))
+        if not candidates:
+            raise UserError(
+                "--select chooses among variants of a method: give two or more with --variant"
+            )
         failures, waiting = launch(candidates)
         if waiting:
             print(f"{waiting} runs are in the queue; the same command chooses when they have ended")
@@ -200,8 +202,8 @@ def sweep(
             choices = choose(benchmark, candidates, (args.metrics or benchmark.metrics)[0])
         else:
             choices = choose_by_validator(candidates, args.select_by)
-        chosen = {(c.method, c.variant) for c in choices}
-        runs = [run for run in runs if (run.method, run.variant) in chosen]
+        chosen = {c.method: c.variant for c in choices}
+        runs = [run for run in runs if run.variant == chosen.get(run.method, run.variant)]
     later, waiting = launch(runs)
     failures = [*failures, *later]
     if waiting:
@@ -224,6 +226,16 @@ def sweep(
     print("\n\n".join(tables))
     print(f"\nwritten to {Path(args.output) / 'table_*.md'} and .json")
     return failures
+
+
+def _with_a_choice(runs: Sequence[Run]) -> list[Run]:
+    """Those of methods that have several variants; a method of one is not chosen among."""
+    several = {
+        method
+        for method in {run.method for run in runs}
+        if len({run.variant for run in runs if run.method == method}) > 1
+    }
+    return [run for run in runs if run.method in several]
 
 
 def _check_made_by(runs: Sequence[Run], output: str) -> None:

@@ -12,6 +12,7 @@ import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,8 @@ def plan_runs(
         seeds: of the runs.
         output: folder of the sweep.
         overrides: ``KEY VALUE`` pairs for all runs.
-        variants: method -> its variants; "" for those of every method that is not named.
+        variants: method, or a pattern of methods (``*_meta``) -> variants of these; "" for those
+            of every method that no other name fits.
         pretraining: see there.
         processes: of every run, by which ``SOLVER.REFERENCE_WORLD_SIZE`` scales its settings.
 
@@ -83,15 +85,9 @@ def plan_runs(
             a method that is not there.
     """
     methods = methods_of(configs)
-    variants = dict(variants or {})
-    if unknown := variants.keys() - methods.keys() - {""}:
-        raise UserError(
-            f"--variant: {', '.join(sorted(unknown))} is no method of this sweep; its methods are "
-            f"named after the files in --configs: {', '.join(methods)}"
-        )
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise UserError(f"--seeds: different numbers from 0 are wanted, not {list(seeds)}")
-    given = {method: variants.get(method, variants.get("", {"": ()})) for method in methods}
+    given = _by_method(list(methods), variants or {})
     configured = {method: load_cfg(config) for method, config in methods.items()}
     first = None if pretraining is None else load_cfg(pretraining.config)
     runs = []
@@ -114,6 +110,28 @@ def plan_runs(
                     )
                     runs.append(run)
     return runs
+
+
+def _by_method(methods: Sequence[str], variants: Mapping[str, Variants]) -> dict[str, Variants]:
+    """The variants of each method; without any, one of no name.
+
+    Raises:
+        UserError: a name that fits no method, or two variants of one method and one name.
+    """
+    found: dict[str, dict[str, Sequence[str]]] = {method: {} for method in methods}
+    for pattern, named in variants.items():
+        fitting = [m for m in methods if fnmatchcase(m, pattern)]
+        if pattern and not fitting:
+            raise UserError(
+                f"--variant: {pattern} is no method of this sweep; its methods are named after the "
+                f"files in --configs: {', '.join(methods)}"
+            )
+        for method in fitting:
+            if twice := found[method].keys() & named.keys():
+                raise UserError(f"--variant: {method} has {', '.join(sorted(twice))} twice")
+            found[method].update(named)
+    general = variants.get("", {"": ()})
+    return {method: own or general for method, own in found.items()}
 
 
 def methods_of(configs: Sequence[str | Path]) -> dict[str, Path]:

@@ -124,6 +124,8 @@ def test_a_pattern_of_config_files_may_match_their_base(place):
         ({"methods": ("dann", "dann")}, "two rows of the name 'dann'"),
         ({"seeds": (1, 1)}, "--seeds"),
         ({"variants": {"mmd": {"a": ()}}}, "mmd is no method of this sweep"),
+        ({"variants": {"*_meta": {"a": ()}}}, r"\*_meta is no method of this sweep"),
+        ({"variants": {"dann": {"a": ()}, "d*": {"a": ()}}}, "dann has a twice"),
     ],
 )
 def test_mistakes_are_found_before_anything_runs(place, options, message):

@@ -116,6 +116,18 @@ def test_a_table_of_other_settings_is_not_written_over_the_one_that_is_there(too
     assert "20.8 ± 0.7" in capsys.readouterr().out
 
 
+def test_a_method_of_one_variant_is_run_and_not_chosen_among(tool, place, capsys):
+    configs = [str(place / "dann.yaml"), str(place / "cdan.yaml")]
+    args = ["--configs", *configs, "--select", "--select-seeds", "7"]
+    args += ["--variant", "d*:low", "SOLVER.BASE_LR", "0.1"]
+    args += ["--variant", "d*:high", "SOLVER.BASE_LR", "0.4"]
+    assert run_tool(place, *args) == 0
+    out = capsys.readouterr().out
+    assert "dann: high chosen on target val" in out and "cdan: " not in out
+    assert "\ncdan " in out and "\ndann (high) " in out
+    assert [o["SEED"] for _, _, o, *_ in calls(place)] == ["7", "7", "0", "0", "1", "1"]
+
+
 def test_the_tool_reports_failures_of_one_reason_together(tool, place, capsys):
     (place / "fail-dann").touch()
     configs = ["--configs", str(place / "dann.yaml"), str(place / "cdan.yaml")]
