@@ -124,7 +124,7 @@ def _print(args: argparse.Namespace, opts: Sequence[str]) -> None:
     if not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
     register_all(cfg)
-    for noisy in ("detectron2", "fvcore", "metaalign_det"):
+    for noisy in ("detectron2", "fvcore"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     rows = [{"statistics of": name, **scores} for name, scores in measure(cfg, args.batches)]
     print(format_table(rows, ["statistics of", *cfg.DATASETS.TEST], style="markdown"))

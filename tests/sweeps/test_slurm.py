@@ -161,6 +161,7 @@ def test_a_job_that_got_nowhere_in_all_its_time_is_not_queued_again(place, minut
     (run.folder / "metrics.json").write_text('{"iteration": 2}\n')
     (place / "hang").touch()
     work = TrainingJob(run, [], minutes=minutes)
+    work._started = time.monotonic()  # the clock counts from when the machine was started
     work._attempt = start(run, take(run), [sys.executable, str(place / "train.py")])
     wait_for(lambda: (run.folder / "pid").exists())
     if minutes:  # displaced soon after its start: it comes back
