@@ -14,7 +14,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from metaalign_det.cli.quiet import silence_third_party
@@ -93,6 +93,19 @@ def _first(scores: dict) -> float:
     return _first(value) if isinstance(value, dict) else float(value)
 
 
+@contextmanager
+def _quiet(*names: str) -> Iterator[None]:
+    """Loggers, and what is below them, say warnings alone meanwhile."""
+    before = {name: logging.getLogger(name).level for name in names}
+    try:
+        for name in names:
+            logging.getLogger(name).setLevel(logging.WARNING)
+        yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code: 0, or 2 for a mistake in the command."""
     argv = list(sys.argv[1:] if argv is None else argv)
@@ -124,9 +137,8 @@ def _print(args: argparse.Namespace, opts: Sequence[str]) -> None:
     if not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
     register_all(cfg)
-    for noisy in ("detectron2", "fvcore"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    rows = [{"statistics of": name, **scores} for name, scores in measure(cfg, args.batches)]
+    with _quiet("detectron2", "fvcore"):
+        rows = [{"statistics of": name, **scores} for name, scores in measure(cfg, args.batches)]
     print(format_table(rows, ["statistics of", *cfg.DATASETS.TEST], style="markdown"))
 
 
