@@ -15,14 +15,11 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from metaalign_det.cli.quiet import silence_third_party
-
-silence_third_party()  # before Detectron2 is imported
-
-from metaalign_det.adaptation.adaptive_bn import adapted_batchnorm  # noqa: E402
-from metaalign_det.errors import UserError  # noqa: E402
+from metaalign_det.errors import UserError
 
 if TYPE_CHECKING:
     from detectron2.config import CfgNode
@@ -56,6 +53,7 @@ def measure(cfg: CfgNode, batches: int) -> list[tuple[str, dict[str, float]]]:
     Raises:
         UserError: the model has no BatchNorm whose statistics could be replaced.
     """
+    from metaalign_det.adaptation.adaptive_bn import adapted_batchnorm
     from metaalign_det.engine.trainer import AdaptationTrainer
 
     def score(statistics: AbstractContextManager[int | None]) -> dict[str, float]:
@@ -74,15 +72,9 @@ def measure(cfg: CfgNode, batches: int) -> list[tuple[str, dict[str, float]]]:
         views = cfg.clone()
         views.defrost()
         views.INPUT.VIEWS.SOURCE = views.INPUT.VIEWS.TARGET = view
-        loader = trainer.build_train_loader(views)
-
-        def images(loader: object = loader, key: str = key) -> Iterator[list[dict]]:
-            for batch in loader:  # type: ignore[attr-defined]
-                yield batch[key]
-
-        of_these = adapted_batchnorm(
-            trainer.model, images(), batches, trainer.model.backbone_features
-        )
+        images = map(itemgetter(key), trainer.build_train_loader(views))
+        model = trainer.model
+        of_these = adapted_batchnorm(model, images, batches, model.backbone_features)
         rows.append((f"{domain}, {view} views", score(of_these)))
     return rows
 
@@ -108,6 +100,7 @@ def _quiet(*names: str) -> Iterator[None]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code: 0, or 2 for a mistake in the command."""
+    silence_third_party()  # before Detectron2 is imported
     argv = list(sys.argv[1:] if argv is None else argv)
     cut = argv.index("--") if "--" in argv else len(argv)
     args = argument_parser().parse_args(argv[:cut])

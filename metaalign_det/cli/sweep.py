@@ -151,7 +151,8 @@ def sweep(
     """What the command line says; returns the runs that failed."""
     from ..sweeps.differences import read_pairs
     from ..sweeps.label_free import choose_by_validator, selection_overrides
-    from ..sweeps.plan import Pretraining, plan_runs
+    from ..sweeps.plan import Pretraining, plan_runs, with_a_choice
+    from ..sweeps.runs import check_made_by
     from ..sweeps.tables import check_validation, choose, report
 
     overrides = [*selection_overrides(args.select_by), *args.opts]
@@ -189,7 +190,7 @@ def sweep(
     pairs = read_pairs(args.against, [run.method for run in runs])
     failures: list[Failure] = []
     if selecting:
-        candidates = _with_a_choice(plan(args.select_seeds or args.seeds))
+        candidates = with_a_choice(plan(args.select_seeds or args.seeds))
         if not candidates:
             raise UserError(
                 "--select chooses among variants of a method: give two or more with --variant"
@@ -213,7 +214,7 @@ def sweep(
         )
         return failures
     if args.table_only:
-        _check_made_by(runs, args.output)
+        check_made_by(runs, args.output)
     tables = report(
         benchmark,
         runs,
@@ -226,35 +227,6 @@ def sweep(
     print("\n\n".join(tables))
     print(f"\nwritten to {Path(args.output) / 'table_*.md'} and .json")
     return failures
-
-
-def _with_a_choice(runs: Sequence[Run]) -> list[Run]:
-    """Those of methods that have several variants; a method of one is not chosen among."""
-    several = {
-        method
-        for method in {run.method for run in runs}
-        if len({run.variant for run in runs if run.method == method}) > 1
-    }
-    return [run for run in runs if run.method in several]
-
-
-def _check_made_by(runs: Sequence[Run], output: str) -> None:
-    """No table of nothing over one of results, because the command was another one.
-
-    Raises:
-        UserError: there are results, but none is of these settings.
-    """
-    from ..sweeps.runs import of_other_settings, read_scores
-
-    if any(read_scores(run) for run in runs):
-        return
-    others = [path for run in runs if (path := of_other_settings(run))]
-    if others:
-        raise UserError(
-            f"--table-only: {output} has no run with these settings, but {len(others)} with "
-            f"others ({others[0]} says which). Give the command they were started with, "
-            "--launcher, --slurm and the pairs after -- included; no table was written"
-        )
 
 
 def _processes(args: argparse.Namespace) -> int:

@@ -134,6 +134,16 @@ def _by_method(methods: Sequence[str], variants: Mapping[str, Variants]) -> dict
     return {method: own or general for method, own in found.items()}
 
 
+def with_a_choice(runs: Sequence[Run]) -> list[Run]:
+    """Those of methods that have several variants; a method of one is not chosen among."""
+    several = {
+        method
+        for method in {run.method for run in runs}
+        if len({run.variant for run in runs if run.method == method}) > 1
+    }
+    return [run for run in runs if run.method in several]
+
+
 def methods_of(configs: Sequence[str | Path]) -> dict[str, Path]:
     """The methods that config files stand for, name of the file -> file, without ``Base*.yaml``.
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..errors import UserError
 from ..files import write_json
 from ..reports.metrics import read_records
 from ..roots import datasets_root
@@ -103,11 +104,28 @@ def read_scores(run: Run) -> dict[str, dict[str, float]] | None:
     return scores if identity == run.identity else None
 
 
-def of_other_settings(run: Run) -> Path | None:
+def _of_other_settings(run: Run) -> Path | None:
     """The result of the same method, task and seed with other settings, if there is one."""
     name = run.folder.name.partition("-")[0]
     results = run.folder.parent.glob(f"{name}-*/{RESULT_FILE}")
     return next((path for path in results if path.parent != run.folder), None)
+
+
+def check_made_by(runs: Sequence[Run], output: str | Path) -> None:
+    """No table of nothing over one of results, because the command was another one.
+
+    Raises:
+        UserError: there are results, but none is of these settings.
+    """
+    if any(read_scores(run) for run in runs):
+        return
+    others = [path for run in runs if (path := _of_other_settings(run))]
+    if others:
+        raise UserError(
+            f"--table-only: {output} has no run with these settings, but {len(others)} with "
+            f"others ({others[0]} says which). Give the command they were started with, "
+            "--launcher, --slurm and the pairs after -- included; no table was written"
+        )
 
 
 def _checked_scores(scores: Any) -> dict[str, dict[str, float]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.batchnorm_statistics import main
+from metaalign_det.adaptation.adaptive_bn import adapted_batchnorm
 from tests.data.trees import make_tiny_voc
 
 ARGS = (
@@ -27,13 +28,11 @@ def test_every_domain_in_every_view_has_a_row_beside_the_weights_own(monkeypatch
     seen = []
 
     def adapted(model, images, batches, forward):
-        from metaalign_det.adaptation.adaptive_bn import adapted_batchnorm
-
         first = next(images)
         seen.append(("VOC2007" in first[0]["file_name"], batches))
         return adapted_batchnorm(model, iter([first]), batches, forward)
 
-    monkeypatch.setattr("benchmarks.batchnorm_statistics.adapted_batchnorm", adapted)
+    monkeypatch.setattr("metaalign_det.adaptation.adaptive_bn.adapted_batchnorm", adapted)
     assert main([*ARGS, *OPTS]) == 0
     rows = [line.split("|")[1].strip() for line in capsys.readouterr().out.splitlines()]
     views = ["source, weak views", "source, strong views", "target, weak views"]

@@ -12,18 +12,9 @@ from metaalign_det.engine.continuation import WALL_CLOCK, rewind_metrics
 from metaalign_det.engine.trainer import AdaptationTrainer
 from metaalign_det.errors import UserError
 from metaalign_det.modeling.weight_files import read_weight_file
-from tests.data.trees import make_tiny_voc
 from tests.engine.tiny_training import everything, training_cfg
 
-
-@pytest.fixture(scope="module")
-def datasets(tmp_path_factory):
-    return make_tiny_voc(tmp_path_factory.mktemp("datasets"))
-
-
-@pytest.fixture(autouse=True)
-def _datasets(datasets, monkeypatch):
-    monkeypatch.setenv("DETECTRON2_DATASETS", str(datasets))
+pytestmark = pytest.mark.usefixtures("tiny_datasets")
 
 
 class Killed(BaseException):

@@ -11,19 +11,10 @@ from detectron2.utils.events import EventWriter, get_event_storage
 from metaalign_det.engine.target_pictures import draw_output
 from metaalign_det.engine.trainer import AdaptationTrainer
 from metaalign_det.errors import UserError
-from tests.data.trees import make_tiny_voc
 
 from .test_training import train, training_cfg
 
-
-@pytest.fixture(scope="module")
-def datasets(tmp_path_factory):
-    return make_tiny_voc(tmp_path_factory.mktemp("datasets"))
-
-
-@pytest.fixture(autouse=True)
-def _datasets(datasets, monkeypatch):
-    monkeypatch.setenv("DETECTRON2_DATASETS", str(datasets))
+pytestmark = pytest.mark.usefixtures("tiny_datasets")
 
 
 def test_they_come_with_every_evaluation_and_change_nothing(tmp_path, monkeypatch):

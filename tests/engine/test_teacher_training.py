@@ -11,7 +11,7 @@ import torch
 from metaalign_det.engine.checkpoint import load_weights
 from metaalign_det.engine.trainer import AdaptationTrainer
 from metaalign_det.errors import UserError
-from tests.engine.tiny_training import Interruption, datasets, train, training_cfg  # noqa: F401
+from tests.engine.tiny_training import Interruption, train, training_cfg
 
 TEACHER = (
     "EMA.ENABLED", True, "EMA.DECAY", 0.5, "TEACHER.ENABLED", True, "TEACHER.THRESHOLD", 0.05,
@@ -21,7 +21,7 @@ TEACHER = (
 
 
 @pytest.fixture(autouse=True)
-def _datasets(datasets, monkeypatch):  # noqa: F811
+def _datasets(datasets, monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(datasets))
 
 

@@ -15,15 +15,7 @@ from tests.data.trees import make_tiny_voc
 from tests.engine.tiny_training import CONFIG, ROOT, TINY, command, train, training_cfg
 from tests.processes import run
 
-
-@pytest.fixture(scope="module")
-def datasets(tmp_path_factory):
-    return make_tiny_voc(tmp_path_factory.mktemp("datasets"))
-
-
-@pytest.fixture(autouse=True)
-def _datasets(datasets, monkeypatch):
-    monkeypatch.setenv("DETECTRON2_DATASETS", str(datasets))
+pytestmark = pytest.mark.usefixtures("tiny_datasets")
 
 
 @pytest.mark.usefixtures("fresh_loggers")

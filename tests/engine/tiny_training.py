@@ -7,11 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from metaalign_det.data import register_all
 from metaalign_det.engine.trainer import AdaptationTrainer
-from tests.data.trees import make_tiny_voc
 from tests.tiny import tiny_cfg
 
 ROOT = Path(__file__).parents[2]
@@ -33,11 +30,6 @@ def command(args):
         timeout=280,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-
-
-@pytest.fixture(scope="module")
-def datasets(tmp_path_factory):
-    return make_tiny_voc(tmp_path_factory.mktemp("datasets"))
 
 
 def training_cfg(output, *opts):
