@@ -50,6 +50,9 @@ class AdaptableModel(nn.Module):
     #: Whether there is nothing to align without target images.
     alignment_needs_target: bool = True
 
+    #: K, classes of the task, background apart; what a teacher's class odds need.
+    num_classes: int
+
     #: Random numbers by purpose, installed by a trainer; None = the global generators.
     random_streams: RandomStreams | None = None
 
@@ -70,12 +73,15 @@ class AdaptableModel(nn.Module):
 
     # ---- what a teacher needs -----------------------------------------------------------------
 
-    def pseudo_labels(self, images: list[dict], threshold: float) -> list[dict]:
+    def pseudo_labels(
+        self, images: list[dict], threshold: float, log_odds: Tensor | None = None
+    ) -> list[dict]:
         """This model's own predictions on weak views, as annotations for their strong siblings.
 
         Args:
             images: as of a target view.
             threshold: the least score of what becomes a label, in [0, 1].
+            log_odds (Tensor): shape (K,), added to the logits of the classes; None = nothing.
 
         Returns:
             list[dict]: for each image what to add to its dict, as an annotated image has it

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from detectron2.config import CfgNode
 
 from ..errors import UserError
+from .class_odds import ClassOdds
 from .contract import AdaptableModel
 from .objectives import Objectives
 from .step import Batch, StepContext
@@ -53,6 +55,9 @@ class Learning:
                     "TEACHER.ENABLED: the teacher sees weak views and the student strong ones; set "
                     "INPUT.VIEWS.TARGET 'both'"
                 )
+            odds = None
+            if node.CLASS_ODDS.ENABLED:
+                odds = ClassOdds(model.num_classes, node.CLASS_ODDS.RATE)
             teacher = Teacher(
                 average,
                 node.METHOD,
@@ -60,6 +65,7 @@ class Learning:
                 node.WEIGHT,
                 node.BOX_LOSSES,
                 max(node.START_ITER, burn_in),
+                odds,
             )
         return cls(average, teacher, burn_in, cfg.METAALIGN.SPLIT_DOMAINS)
 
@@ -76,3 +82,12 @@ class Learning:
         """Take the new weights into the average."""
         if self.average is not None and applied:
             self.average.update(step.model, step.iteration)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed training needs beside the average; {} without any."""
+        return {} if self.teacher is None else self.teacher.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from :meth:`state_dict`; {} starts anew."""
+        if self.teacher is not None:
+            self.teacher.load_state_dict(state)

@@ -21,8 +21,9 @@ from torch import Tensor, nn
 
 from ..coordination import call_at, check_choice
 from ..errors import UserError
+from .class_odds import ClassOdds
 from .contract import AdaptableModel
-from .step import Batch, StepContext
+from .step import Batch, StepContext, labelled_images
 
 METHODS = ("hard", "soft")
 
@@ -113,6 +114,7 @@ class Teacher:
         weight: >= 0, of the lessons' losses beside those on the source.
         box_losses: hard labels only: learn boxes as well as classes from them.
         start_iter: no lessons before it.
+        class_odds: hard labels only: corrects the odds of its classes; None = as they are.
     """
 
     average: WeightAverage
@@ -121,6 +123,7 @@ class Teacher:
     weight: float = 1.0
     box_losses: bool = True
     start_iter: int = 0
+    class_odds: ClassOdds | None = None
     metrics: dict[str, float] = field(default_factory=dict, init=False)
 
     #: Losses of boxes in Detectron2's detectors.
@@ -135,6 +138,11 @@ class Teacher:
             raise UserError(f"TEACHER.THRESHOLD must be in [0, 1], got {self.threshold}")
         if self.weight < 0:
             raise UserError(f"TEACHER.WEIGHT must be >= 0, got {self.weight}")
+        if self.class_odds is not None and self.method != "hard":
+            raise UserError(
+                "TEACHER.CLASS_ODDS corrects hard labels: set TEACHER.METHOD 'hard', or "
+                "TEACHER.CLASS_ODDS.ENABLED False"
+            )
 
     def __call__(self, step: StepContext, batches: Sequence[Batch]) -> list[Lesson | None]:
         """A lesson for each micro-batch; None where there is nothing to learn.
@@ -148,6 +156,7 @@ class Teacher:
         if not self.average.started:
             self.average.copy_from(step.model)
         lessons = []
+        labels: list[dict] = []
         for index, batch in enumerate(batches):
             weak, strong = batch.get("target", []), batch.get("target_strong", [])
             if len(weak) != len(strong):
@@ -157,12 +166,22 @@ class Teacher:
                 )
             step.streams.part = f"{index}/teacher"
             with torch.no_grad(), step.autocast(), step.streams("teacher"):
-                teach = self._hard if self.method == "hard" else self._soft
-                lessons.append(teach(weak, strong))
+                if self.method == "hard":
+                    found = self._labels(weak)
+                    labels += found
+                    lessons.append(self._hard(found, strong))
+                else:
+                    lessons.append(self._soft(weak, strong))
+        if self.class_odds is not None:
+            self.class_odds.see([x for b in batches for x in labelled_images(b)], labels)
+            self.metrics["teacher/largest_odds"] = self.class_odds.log_odds.abs().max().exp().item()
         return lessons
 
-    def _hard(self, weak: list[dict], strong: list[dict]) -> Lesson | None:
-        labels = self.average.model.pseudo_labels(weak, self.threshold)
+    def _labels(self, weak: list[dict]) -> list[dict]:
+        odds = None if self.class_odds is None else self.class_odds.log_odds
+        return self.average.model.pseudo_labels(weak, self.threshold, odds)
+
+    def _hard(self, labels: list[dict], strong: list[dict]) -> Lesson | None:
         taught = [{**image, **label} for image, label in zip(strong, labels) if label]
         count = sum(len(x["instances"]) if "instances" in x else 1 for x in taught)
         self.metrics["teacher/images_with_labels"] = len(taught) / max(len(strong), 1)
@@ -180,3 +199,11 @@ class Teacher:
         targets = self.average.model.soft_targets(weak)
         arguments = (strong, self.average.model, targets, self.threshold)
         return _Call("distillation_losses", arguments, self.weight)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed training needs beside the average; {} for a teacher without state."""
+        return {} if self.class_odds is None else {"class_odds": self.class_odds.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        if self.class_odds is not None and "class_odds" in state:
+            self.class_odds.load_state_dict(state["class_odds"])

@@ -44,6 +44,12 @@ def add_adaptation(cfg: CN) -> None:
     cfg.TEACHER.BOX_LOSSES = True
     # First iteration with a teacher (ADAPTATION.BURN_IN if that is later).
     cfg.TEACHER.START_ITER = 0
+    # "hard": correct the odds of the teacher's classes such that its labels come in the source's
+    # class shares (distribution alignment). Only where the target's shares are about the same.
+    cfg.TEACHER.CLASS_ODDS = CN()
+    cfg.TEACHER.CLASS_ODDS.ENABLED = False
+    # > 0, by which one label moves the log-odds, per class.
+    cfg.TEACHER.CLASS_ODDS.RATE = 0.005
 
 
 def add_lookahead(cfg: CN) -> None:

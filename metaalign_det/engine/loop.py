@@ -138,6 +138,7 @@ class AdaptationLoop(SimpleTrainer):
             **super().state_dict(),
             "seed": self.streams.seed,
             "gradient_source": self.gradient_source.state_dict(),
+            "learning": self.gradient_source.learning.state_dict(),
         }
         if self.scaler is not None:
             state["scaler"] = self.scaler.state_dict()
@@ -147,6 +148,7 @@ class AdaptationLoop(SimpleTrainer):
         super().load_state_dict(state_dict)
         self.streams.seed = state_dict["seed"]
         self.gradient_source.load_state_dict(state_dict.get("gradient_source", {}))
+        self.gradient_source.learning.load_state_dict(state_dict.get("learning", {}))
         if self.scaler is not None and "scaler" in state_dict:
             self.scaler.load_state_dict(state_dict["scaler"])
 

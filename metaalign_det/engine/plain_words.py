@@ -77,7 +77,9 @@ def _teacher(numbers: Mapping[str, float]) -> list[str]:
     if taught is None or labels is None:
         return []
     images = f"{100 * taught:.0f} % of the target images"
-    return [f"teacher labels {images}, {labels:.1f} labels per image"]
+    text = f"teacher labels {images}, {labels:.1f} labels per image"
+    odds = numbers.get("teacher/largest_odds")
+    return [text if odds is None else f"{text}, class odds times {1 / odds:.2g} to {odds:.2g}"]
 
 
 def _percent(share: float) -> str:

@@ -16,8 +16,10 @@ TMLR 2025, section 4 (ALDI++); docs/method.md, "Teachers".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -62,6 +64,30 @@ def hard_labels(predictions: Sequence[Instances], threshold: float) -> list[Inst
         fields = {"gt_boxes": Boxes(kept.pred_boxes.tensor), "gt_classes": kept.pred_classes}
         labels.append(Instances(kept.image_size, **fields))
     return labels
+
+
+@contextmanager
+def shifted_classes(box_predictor: nn.Module, log_odds: Tensor | None) -> Iterator[None]:
+    """Within it, class logits (R, K + 1) come with ``log_odds`` (K,) added; the background's do not.
+
+    Args:
+        box_predictor: returns class logits and deltas, as Detectron2's ``FastRCNNOutputLayers``.
+        log_odds: None = nothing is added.
+    """
+    if log_odds is None:
+        yield
+        return
+    shift = F.pad(log_odds, (0, 1))
+
+    def add(_: nn.Module, __: Any, outputs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        scores, deltas = outputs
+        return scores + shift.to(scores), deltas
+
+    handle = box_predictor.register_forward_hook(add)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def rpn_outputs(rpn: RPN, features: dict[str, Tensor]) -> tuple[list[Boxes], Tensor, Tensor]:

@@ -15,6 +15,7 @@ from .distillation import (
     region_predictions,
     rpn_distillation,
     rpn_outputs,
+    shifted_classes,
 )
 
 #: Numbers of the domains of a detector.
@@ -30,8 +31,11 @@ class TeachableRCNN(_Host):
     It needs ``_extract`` and ``_context`` of the class that it is mixed into.
     """
 
-    def pseudo_labels(self, images: list[dict], threshold: float) -> list[dict]:
-        labels = hard_labels(self.inference(images, do_postprocess=False), threshold)
+    def pseudo_labels(
+        self, images: list[dict], threshold: float, log_odds: Tensor | None = None
+    ) -> list[dict]:
+        with shifted_classes(self.roi_heads.box_predictor, log_odds):
+            labels = hard_labels(self.inference(images, do_postprocess=False), threshold)
         return [{"instances": x} if len(x) else {} for x in labels]
 
     def soft_targets(self, images: list[dict]) -> SoftTargets:

@@ -16,7 +16,7 @@ from tests.engine.tiny_training import Interruption, train, training_cfg
 TEACHER = (
     "EMA.ENABLED", True, "EMA.DECAY", 0.5, "TEACHER.ENABLED", True, "TEACHER.THRESHOLD", 0.05,
     "INPUT.VIEWS.SOURCE", "strong", "INPUT.VIEWS.TARGET", "both", "METAALIGN.META_LR", 2.0,
-    "SOLVER.MAX_ITER", 4, "SOLVER.STEPS", (3,),
+    "SOLVER.MAX_ITER", 4, "SOLVER.STEPS", (3,), "TEACHER.CLASS_ODDS.ENABLED", True,
 )  # fmt: skip
 
 

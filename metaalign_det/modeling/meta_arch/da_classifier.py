@@ -174,8 +174,13 @@ class DomainAdaptiveClassifier(AdaptableModel):
 
     # ---- what a teacher needs -----------------------------------------------------------------
 
-    def pseudo_labels(self, images: list[dict], threshold: float) -> list[dict]:
-        scores, labels = self.soft_targets(images).max(dim=1)
+    def pseudo_labels(
+        self, images: list[dict], threshold: float, log_odds: Tensor | None = None
+    ) -> list[dict]:
+        logits = self._predict(images)[1].float()
+        if log_odds is not None:
+            logits = logits + log_odds.to(logits)
+        scores, labels = logits.softmax(dim=1).max(dim=1)
         return [
             {"label": int(label)} if score >= threshold else {}
             for score, label in zip(scores.tolist(), labels.tolist())

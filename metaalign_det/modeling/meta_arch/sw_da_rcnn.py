@@ -73,6 +73,7 @@ class SWDARCNN(TeachableRCNN, AdaptableModel, GeneralizedRCNN):
         self.alignments = dict(alignments)
         self.context_from = [k for k in ("local", "global") if context and k in discriminators]
         self.rois_per_image = rois_per_image
+        self.num_classes = self.roi_heads.num_classes
         self.feature_strides = {k: s.stride for k, s in self.backbone.output_shape().items()}
         self._prefix = FrozenPrefix()
         make_twice_differentiable(self)
