@@ -6,10 +6,10 @@ labels tell: each label of class c moves the log-odds b of all classes k by
 
     b_k <- b_k + rate * K * (pi_k - [k = c])
 
-and the teacher's class logits become ``z_k + b_k``, the background's stays. In equilibrium the labels'
-shares are the source's pi; the steps add up to zero, so that the geometric mean of the odds stays 1:
-rare classes pass the threshold more easily, frequent ones less. It is stochastic gradient descent
-on the dual of "give labels in shares pi".
+and the teacher's class logits become ``z_k + b_k``, the background's stays. In equilibrium the
+labels' shares are the source's pi; the steps add up to zero, so that the geometric mean of the odds
+stays 1: rare classes pass the threshold more easily, frequent ones less. It is stochastic gradient
+descent on the dual of "give labels in shares pi".
 
 References:
     Berthelot et al., ReMixMatch, ICLR 2020, section 3.1 (distribution alignment).

@@ -68,7 +68,7 @@ def hard_labels(predictions: Sequence[Instances], threshold: float) -> list[Inst
 
 @contextmanager
 def shifted_classes(box_predictor: nn.Module, log_odds: Tensor | None) -> Iterator[None]:
-    """Within it, class logits (R, K + 1) come with ``log_odds`` (K,) added; the background's do not.
+    """Within it, class logits (R, K + 1) come with ``log_odds`` (K,) added; not the background's.
 
     Args:
         box_predictor: returns class logits and deltas, as Detectron2's ``FastRCNNOutputLayers``.
