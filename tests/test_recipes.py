@@ -178,3 +178,24 @@ def test_a_foreign_trainers_checkpoint_restores_what_the_source_keeps(cfg):
     second.load_state_dict(state)
     assert hook.source.weights.values() == first._hooks[-1].source.weights.values() != [1.0] * 3
     assert isinstance(first._trainer, AdaptationLoop) and isinstance(hook, CoordinationHook)
+
+
+def test_a_foreign_trainers_checkpoint_restores_the_teacher_and_its_average(cfg):
+    cfg.EMA.ENABLED = cfg.TEACHER.ENABLED = cfg.TEACHER.CLASS_ODDS.ENABLED = True
+    cfg.INPUT.VIEWS.TARGET = "both"
+    cfg.TEACHER.THRESHOLD = cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0
+    names = {"cfg": cfg}
+    exec(recipe("Detectron2's DefaultTrainer"), names)
+    first = names["trainer"]
+    state = first.state_dict()
+    second = type(first)(cfg)
+    hook = MetaAlignHook(cfg, second.model)
+    second.register_hooks([hook])
+    second.load_state_dict(state)
+    here, there = (x.source.learning for x in (hook, first._hooks[-1]))
+    assert there.teacher.class_odds.source_counts.sum() > 0
+    assert here.teacher.state_dict().keys() == there.teacher.state_dict().keys()
+    for a, b in zip(*(x.average.model.state_dict().values() for x in (here, there))):
+        assert torch.equal(a, b)
+    for a, b in zip(*(x.state_dict()["class_odds"].values() for x in (here, there))):
+        assert torch.equal(a, b)

@@ -6,10 +6,11 @@ labels tell: each label of class c moves the log-odds b of all classes k by
 
     b_k <- b_k + rate * K * (pi_k - [k = c])
 
-and the teacher's class logits become ``z_k + b_k``, the background's stays. In equilibrium the
-labels' shares are the source's pi; the steps add up to zero, so that the geometric mean of the odds
-stays 1: rare classes pass the threshold more easily, frequent ones less. It is stochastic gradient
-descent on the dual of "give labels in shares pi".
+and the teacher's class logits become ``z_k + b_k``, the background's stays. At rest the labels'
+shares are the source's pi. After each step b is projected onto ``sum_k b_k = 0, |b_k| <= limit``:
+the geometric mean of the odds stays 1, so that classes gain on each other and not all of them on
+the background, also where one class is never found. This is projected stochastic gradient descent
+on the dual of "give labels in shares pi".
 
 References:
     Berthelot et al., ReMixMatch, ICLR 2020, section 3.1 (distribution alignment).
@@ -35,8 +36,8 @@ class ClassOdds:
 
     Args:
         num_classes: K.
-        rate: > 0, by which a label moves them, per class; half-way to equilibrium takes about
-            ``1 / rate`` labels.
+        rate: > 0; a label moves its own class's log-odds by about ``rate * K``, the others' by
+            about ``rate``.
         limit: > 0, largest absolute log-odds.
 
     Raises:
@@ -55,6 +56,8 @@ class ClassOdds:
     def see(self, images: Sequence[Mapping[str, Any]], labels: Sequence[Mapping[str, Any]]) -> None:
         """Take in a step: labelled source ``images`` and the teacher's ``labels`` of the target's.
 
+        A class without any label in the source so far keeps its odds, and labels of it move none.
+
         Args:
             images, labels: dicts with ``instances`` (their ``gt_classes``) or ``label``; those
                 without either count for nothing. Those of all processes are added up.
@@ -63,14 +66,13 @@ class ClassOdds:
         if comm.get_world_size() > 1:
             counts = torch.stack(comm.all_gather(counts)).sum(0)
         self.source_counts += counts[0]
-        seen = self.source_counts.sum()
-        if seen == 0:
+        shown = self.source_counts > 0
+        given, shares = counts[1][shown], self.source_counts[shown] / self.source_counts.sum()
+        if not given.any():
             return
-        given, shares = counts[1], self.source_counts / seen
-        # A class without any label in the source so far is left alone.
-        move = self.rate * len(given) * (shares * given.sum() - given)
-        self.log_odds += move.to(self.log_odds).masked_fill(shares == 0, 0.0)
-        self.log_odds.clamp_(-self.limit, self.limit)
+        move = self.rate * len(self.log_odds) * (shares * given.sum() - given)
+        moved = self.log_odds[shown].double() + move
+        self.log_odds[shown] = _projected(moved, self.limit).to(self.log_odds)
 
     def _count(self, annotated: Iterable[Mapping[str, Any]]) -> Tensor:
         classes = [
@@ -83,9 +85,29 @@ class ClassOdds:
             return torch.zeros(size, dtype=torch.float64)
         return torch.cat(classes).bincount(minlength=size).double()
 
+    def metrics(self) -> dict[str, float]:
+        """``teacher/least_odds`` and ``teacher/greatest_odds``, factors: 1 is no correction."""
+        odds = self.log_odds.exp()
+        return {
+            "teacher/least_odds": odds.min().item(),
+            "teacher/greatest_odds": odds.max().item(),
+        }
+
     def state_dict(self) -> dict[str, Any]:
-        return {"log_odds": self.log_odds, "source_counts": self.source_counts}
+        return {"log_odds": self.log_odds.clone(), "source_counts": self.source_counts.clone()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.log_odds = state["log_odds"].cpu().clone()
         self.source_counts = state["source_counts"].cpu().clone()
+
+
+def _projected(values: Tensor, limit: float) -> Tensor:
+    """The nearest vector with sum 0 and entries in [-limit, limit], by bisection on the shift."""
+    low, high = values.min() - limit, values.max() + limit
+    for _ in range(60):
+        shift = (low + high) / 2
+        if (values - shift).clamp(-limit, limit).sum() > 0:
+            low = shift
+        else:
+            high = shift
+    return (values - (low + high) / 2).clamp(-limit, limit)

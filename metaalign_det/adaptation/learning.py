@@ -55,9 +55,7 @@ class Learning:
                     "TEACHER.ENABLED: the teacher sees weak views and the student strong ones; set "
                     "INPUT.VIEWS.TARGET 'both'"
                 )
-            odds = None
-            if node.CLASS_ODDS.ENABLED:
-                odds = ClassOdds(model.num_classes, node.CLASS_ODDS.RATE)
+            odds = _class_odds(node, model)
             teacher = Teacher(
                 average,
                 node.METHOD,
@@ -79,8 +77,12 @@ class Learning:
         return {} if self.teacher is None else dict(self.teacher.metrics)
 
     def after_step(self, step: StepContext, applied: bool) -> None:
-        """Take the new weights into the average."""
-        if self.average is not None and applied:
+        """Take the new weights into the average, and what was taught into the teacher."""
+        if not applied:
+            return
+        if self.teacher is not None:
+            self.teacher.after_step()
+        if self.average is not None:
             self.average.update(step.model, step.iteration)
 
     def state_dict(self) -> dict[str, Any]:
@@ -91,3 +93,14 @@ class Learning:
         """Continue from :meth:`state_dict`; {} starts anew."""
         if self.teacher is not None:
             self.teacher.load_state_dict(state)
+
+
+def _class_odds(node: CfgNode, model: AdaptableModel) -> ClassOdds | None:
+    if not node.CLASS_ODDS.ENABLED:
+        return None
+    if not hasattr(model, "num_classes"):
+        raise UserError(
+            f"TEACHER.CLASS_ODDS needs the number of classes: give {type(model).__name__} an "
+            "attribute num_classes, and its pseudo_labels the argument log_odds"
+        )
+    return ClassOdds(model.num_classes, node.CLASS_ODDS.RATE)

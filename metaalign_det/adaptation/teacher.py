@@ -125,6 +125,8 @@ class Teacher:
     start_iter: int = 0
     class_odds: ClassOdds | None = None
     metrics: dict[str, float] = field(default_factory=dict, init=False)
+    #: Labelled images of the last lessons, and the labels given in them.
+    _given: tuple[list[dict], list[dict]] | None = field(default=None, init=False)
 
     #: Losses of boxes in Detectron2's detectors.
     BOX_LOSSES = ("loss_rpn_loc", "loss_box_reg")
@@ -173,13 +175,21 @@ class Teacher:
                 else:
                     lessons.append(self._soft(weak, strong))
         if self.class_odds is not None:
-            self.class_odds.see([x for b in batches for x in labelled_images(b)], labels)
-            self.metrics["teacher/largest_odds"] = self.class_odds.log_odds.abs().max().exp().item()
+            self._given = ([x for b in batches for x in labelled_images(b)], labels)
+            self.metrics |= self.class_odds.metrics()
         return lessons
 
+    def after_step(self) -> None:
+        """Take in what was taught, once the optimizer has acted on it."""
+        if self.class_odds is not None and self._given is not None:
+            self.class_odds.see(*self._given)
+        self._given = None
+
     def _labels(self, weak: list[dict]) -> list[dict]:
-        odds = None if self.class_odds is None else self.class_odds.log_odds
-        return self.average.model.pseudo_labels(weak, self.threshold, odds)
+        model = self.average.model
+        if self.class_odds is None:
+            return model.pseudo_labels(weak, self.threshold)
+        return model.pseudo_labels(weak, self.threshold, self.class_odds.log_odds)
 
     def _hard(self, labels: list[dict], strong: list[dict]) -> Lesson | None:
         taught = [{**image, **label} for image, label in zip(strong, labels) if label]

@@ -48,7 +48,8 @@ def add_adaptation(cfg: CN) -> None:
     # class shares (distribution alignment). Only where the target's shares are about the same.
     cfg.TEACHER.CLASS_ODDS = CN()
     cfg.TEACHER.CLASS_ODDS.ENABLED = False
-    # > 0, by which one label moves the log-odds, per class.
+    # > 0; a label moves the log-odds of its class by about RATE x the number of classes: smaller
+    # where there are many.
     cfg.TEACHER.CLASS_ODDS.RATE = 0.005
 
 

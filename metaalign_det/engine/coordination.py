@@ -48,12 +48,29 @@ class CoordinationHook(HookBase):
         self.source.before_train(loop.context(self.trainer.start_iter), loop.peek())
 
     def state_dict(self) -> dict:
-        """The source's state, unless the trainer's own loop has it."""
-        return self.source.state_dict() if self._adopted else {}
+        """What the trainer's own loop would have saved, unless it is ours and has.
+
+        The source's state, the teacher's, and the average of the weights, which an
+        ``AdaptationTrainer`` has beside the model.
+        """
+        if not self._adopted:
+            return {}
+        learning = self.source.learning
+        state = {"source": self.source.state_dict(), "learning": learning.state_dict()}
+        if learning.average is not None:
+            state["average"] = learning.average.state_dict()
+        return state
 
     def load_state_dict(self, state: dict) -> None:
-        if state:
-            self.source.load_state_dict(state)
+        if not state:
+            return
+        if "learning" not in state:  # written before there was more to it than the source's
+            state = {"source": state, "learning": {}}
+        self.source.load_state_dict(state["source"])
+        learning = self.source.learning
+        learning.load_state_dict(state["learning"])
+        if learning.average is not None and "average" in state:
+            learning.average.load_state_dict(state["average"])
 
     def _adaptation_loop(self) -> AdaptationLoop:
         inner = getattr(self.trainer, "_trainer", None)

@@ -78,8 +78,10 @@ def _teacher(numbers: Mapping[str, float]) -> list[str]:
         return []
     images = f"{100 * taught:.0f} % of the target images"
     text = f"teacher labels {images}, {labels:.1f} labels per image"
-    odds = numbers.get("teacher/largest_odds")
-    return [text if odds is None else f"{text}, class odds times {1 / odds:.2g} to {odds:.2g}"]
+    least, greatest = (numbers.get(f"teacher/{x}_odds") for x in ("least", "greatest"))
+    if least is None or greatest is None:
+        return [text]
+    return [f"{text}, class odds times {least:.2g} to {greatest:.2g}"]
 
 
 def _percent(share: float) -> str:

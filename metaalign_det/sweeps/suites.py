@@ -49,11 +49,23 @@ class Task:
         """``KEY VALUE`` pairs that give ``cfg`` the data of this task.
 
         A config without target images (source only, domain generalisation) keeps none: a target
-        stream would change its batches, which must see the sources alone.
+        stream would change its batches, which must see the sources alone. One that is trained on
+        the domain it is tested on (an oracle) is trained on the task's target.
         """
         target = self.target if cfg.DATASETS.TARGET else ()
-        chosen = (("TRAIN", self.train), ("TARGET", target), ("TEST", self.test))
+        train = self.target if self.train and _is_oracle(cfg) else self.train
+        chosen = (("TRAIN", train), ("TARGET", target), ("TEST", self.test))
         return [x for key, names in chosen if names for x in (f"DATASETS.{key}", repr(names))]
+
+
+def _is_oracle(cfg: CfgNode) -> bool:
+    """Whether a config trains on labels of its last test set's domain, which is the target's."""
+
+    def domains(names: Iterable[str]) -> set[str]:
+        return {re.sub(r"_(train|val|test)$", "", name) for name in names}
+
+    train, test = cfg.DATASETS.TRAIN, cfg.DATASETS.TEST
+    return not cfg.DATASETS.TARGET and domains(train) == domains(test[-1:])
 
 
 @dataclass(frozen=True)

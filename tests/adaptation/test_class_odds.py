@@ -10,12 +10,14 @@ from detectron2.utils.events import EventStorage
 from metaalign_det.adaptation.class_odds import ClassOdds
 from metaalign_det.errors import UserError
 from metaalign_det.modeling.distillation import shifted_classes
-from tests.adaptation.harness import Harness, trained
+from tests.adaptation.harness import Harness, trained, views
 from tests.adaptation.test_teacher import EAGER
 from tests.processes import run
 from tests.tiny import batch, tiny_cfg
 
-ODDS = (*EAGER, "TEACHER.CLASS_ODDS.ENABLED", True, "TEACHER.CLASS_ODDS.RATE", 0.5)
+#: Scores of the tiny detector are about 1/4: some classes pass and some do not.
+UNDECIDED = (*EAGER, "TEACHER.THRESHOLD", 0.25)
+ODDS = (*UNDECIDED, "TEACHER.CLASS_ODDS.ENABLED", True, "TEACHER.CLASS_ODDS.RATE", 0.5)
 
 
 def images(*classes):
@@ -55,10 +57,23 @@ def test_a_biased_teacher_comes_to_give_labels_in_the_sources_shares():
     assert after.tolist() == pytest.approx([1 / 3, 1 / 2, 1 / 6], abs=0.02)
 
 
-def test_a_class_that_the_source_has_not_shown_is_left_alone_and_odds_stay_within_their_limit():
-    odds = ClassOdds(3, rate=1.0, limit=2.0)
-    odds.see(images(0, 1), images(0, 0, 0, 2))
-    assert odds.log_odds.tolist() == [-2.0, 2.0, 0.0]
+def test_a_class_that_the_source_has_not_shown_is_left_alone_and_moves_no_other():
+    odds = ClassOdds(3, rate=0.1)
+    odds.see(images(0, 1), images(2, 2))
+    assert odds.log_odds.tolist() == [0.0, 0.0, 0.0]
+    odds.see([], images(0, 2))
+    assert odds.log_odds.tolist() == pytest.approx([-0.15, 0.15, 0.0])
+
+
+@pytest.mark.parametrize("labels", [(0, 1), (2, 2)])  # class 2 never found, nothing else found
+def test_classes_gain_on_each_other_and_not_on_the_background(labels):
+    odds = ClassOdds(3, rate=0.1, limit=2.0)
+    for _ in range(200):
+        odds.see(images(0, 1, 2), images(*labels))
+    assert odds.log_odds.sum().item() == pytest.approx(0, abs=1e-5)
+    never = [-1.0, -1.0, 2.0]
+    wanted = never if labels == (0, 1) else [-x for x in never]
+    assert odds.log_odds.tolist() == pytest.approx(wanted, abs=1e-5)
 
 
 def test_the_background_keeps_its_logit_and_the_predictor_is_as_before_outside():
@@ -86,8 +101,23 @@ def test_a_detector_labels_by_the_odds_and_detects_without_them():
         assert torch.equal(a.scores, b.scores) and torch.equal(a.pred_classes, b.pred_classes)
 
 
-def test_they_change_what_is_learned_with_any_coordinator_and_come_back_from_a_state():
-    plain, corrected = trained(*EAGER).state(), trained(*ODDS)
+@pytest.mark.parametrize(
+    "coordinator",
+    [
+        ("ADAPTATION.COORDINATOR", "joint"),
+        ("ADAPTATION.COORDINATOR", "pcgrad"),
+        ("ADAPTATION.COORDINATOR", "metaalign"),
+        ("ADAPTATION.COORDINATOR", "metaalign", "METAALIGN.ORDER", "exact"),
+    ],
+)
+def test_every_step_is_counted_once_with_any_coordinator(coordinator):
+    h = trained(*ODDS, *coordinator)
+    seen = sum(len(x["instances"]) for i in range(3) for x in views(i)["source"])
+    assert h.source.learning.teacher.class_odds.source_counts.sum() == seen
+
+
+def test_they_change_what_is_learned_and_come_back_from_a_state():
+    plain, corrected = trained(*UNDECIDED).state(), trained(*ODDS)
     assert any(not torch.equal(v, plain[k]) for k, v in corrected.state().items())
     state = corrected._trainer.state_dict()
     assert state["learning"]["class_odds"]["log_odds"].abs().sum() > 0
@@ -103,6 +133,13 @@ def test_a_state_from_before_there_were_odds_starts_them_anew():
     state = h._trainer.state_dict()
     del state["learning"]
     h._trainer.load_state_dict(state)
+
+
+def test_a_model_of_unknown_classes_is_a_clear_error():
+    h = Harness(tiny_cfg(*EAGER), [])
+    del h.model.num_classes
+    with pytest.raises(UserError, match="give SWDARCNN an attribute num_classes"):
+        Harness(tiny_cfg(*ODDS), [], h.model)
 
 
 def _see(rank):

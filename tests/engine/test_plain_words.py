@@ -64,7 +64,7 @@ def test_the_look_ahead_has_a_length_and_an_effect():
 def test_the_teacher_says_how_much_it_labels():
     numbers = {"teacher/images_with_labels": 0.75, "teacher/labels_per_image": 2.125}
     assert in_words(numbers) == ["teacher labels 75 % of the target images, 2.1 labels per image"]
-    numbers["teacher/largest_odds"] = 2.5
+    numbers |= {"teacher/least_odds": 0.4, "teacher/greatest_odds": 2.5}
     assert in_words(numbers)[0].endswith("2.1 labels per image, class odds times 0.4 to 2.5")
 
 

@@ -9,6 +9,7 @@ from detectron2.data import DatasetCatalog
 
 import metaalign_det.data  # noqa: F401  (registers)
 from metaalign_det.cli import sweep
+from metaalign_det.config import load_cfg
 from metaalign_det.errors import UserError
 from metaalign_det.sweeps.suites import BENCHMARKS, get_benchmark
 from tests.sweeps.fake_training import CONFIG, plan
@@ -82,6 +83,18 @@ def test_a_method_without_target_images_gets_none(place):
     (run, *_) = plan(place, "office31", ("source",))
     assert "DATASETS.TRAIN" in run.overrides
     assert "DATASETS.TARGET" not in run.overrides
+
+
+@pytest.mark.parametrize("benchmark", ["icons", "digits"])
+def test_an_oracle_is_trained_on_each_pairs_target(benchmark):
+    task = get_benchmark(benchmark).tasks[1]
+    found = {}
+    for method in ("oracle", "source", "dann"):
+        pairs = task.overrides(load_cfg(f"{benchmark}/{method}.yaml"))
+        found[method] = dict(zip(pairs[::2], pairs[1::2]))
+    assert found["oracle"]["DATASETS.TRAIN"] == repr(task.target)
+    assert found["source"]["DATASETS.TRAIN"] == found["dann"]["DATASETS.TRAIN"] == repr(task.train)
+    assert "DATASETS.TARGET" not in found["oracle"]
 
 
 def test_only_what_changes_the_result_makes_another_run(place):
