@@ -166,8 +166,8 @@ def test_a_model_that_cannot_be_adapted_is_named(cfg):
         trainer.register_hooks([MetaAlignHook(cfg, trainer.model)])
 
 
-def test_a_foreign_trainers_checkpoint_restores_what_the_source_keeps(cfg):
-    cfg.METAALIGN.BETA.LR = 5.0
+def trained_and_restored(cfg):
+    """A trainer that the recipe has trained, and the hook of another one with its state."""
     names = {"cfg": cfg}
     exec(recipe("Detectron2's DefaultTrainer"), names)
     first = names["trainer"]
@@ -176,6 +176,12 @@ def test_a_foreign_trainers_checkpoint_restores_what_the_source_keeps(cfg):
     hook = MetaAlignHook(cfg, second.model)
     second.register_hooks([hook])
     second.load_state_dict(state)
+    return first, hook
+
+
+def test_a_foreign_trainers_checkpoint_restores_what_the_source_keeps(cfg):
+    cfg.METAALIGN.BETA.LR = 5.0
+    first, hook = trained_and_restored(cfg)
     assert hook.source.weights.values() == first._hooks[-1].source.weights.values() != [1.0] * 3
     assert isinstance(first._trainer, AdaptationLoop) and isinstance(hook, CoordinationHook)
 
@@ -184,14 +190,7 @@ def test_a_foreign_trainers_checkpoint_restores_the_teacher_and_its_average(cfg)
     cfg.EMA.ENABLED = cfg.TEACHER.ENABLED = cfg.TEACHER.CLASS_ODDS.ENABLED = True
     cfg.INPUT.VIEWS.TARGET = "both"
     cfg.TEACHER.THRESHOLD = cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0
-    names = {"cfg": cfg}
-    exec(recipe("Detectron2's DefaultTrainer"), names)
-    first = names["trainer"]
-    state = first.state_dict()
-    second = type(first)(cfg)
-    hook = MetaAlignHook(cfg, second.model)
-    second.register_hooks([hook])
-    second.load_state_dict(state)
+    first, hook = trained_and_restored(cfg)
     here, there = (x.source.learning for x in (hook, first._hooks[-1]))
     assert there.teacher.class_odds.source_counts.sum() > 0
     assert here.teacher.state_dict().keys() == there.teacher.state_dict().keys()
