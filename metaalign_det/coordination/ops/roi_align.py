@@ -2,7 +2,8 @@
 
 For fixed boxes RoIAlign is a linear map A of the features (bilinear samples, averaged per bin),
 so its backward is the transpose of A and the backward of that is A again. torchvision has both
-kernels but registers no derivative for the second; here each is the other's backward. Exact
+kernels but registers no derivative for the second; here each is the other's backward, and on a CPU
+the transpose is our own (:mod:`.roi_align_transpose`). Exact
 MetaAlign needs this wherever a loss on regions is the objective that looks ahead.
 
 Shape shorthand: N images, C channels, (H, W) of the feature map, R regions, (h, w) of a region's
@@ -17,6 +18,8 @@ import torch
 import torchvision  # noqa: F401  (registers torch.ops.torchvision)
 from torch import Tensor, nn
 from torch.nn.modules.utils import _pair
+
+from .roi_align_transpose import fits, transposed_roi_align
 
 
 class _Geometry(NamedTuple):
@@ -56,6 +59,10 @@ class _Scatter(torch.autograd.Function):
     @staticmethod
     def forward(regions: Tensor, rois: Tensor, geometry: _Geometry) -> Tensor:
         g = geometry
+        if fits(regions, g.feature_shape):
+            return transposed_roi_align(
+                regions, rois, g.feature_shape, g.spatial_scale, g.sampling_ratio, g.aligned
+            )
         return torch.ops.torchvision._roi_align_backward(
             regions.contiguous(),
             rois,

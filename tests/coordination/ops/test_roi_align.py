@@ -45,7 +45,7 @@ def test_output_and_first_gradient_are_torchvisions(aligned, sampling_ratio, dty
     weight = torch.randn_like(ours)
     (mine,) = torch.autograd.grad((ours * weight).sum(), x)
     (other,) = torch.autograd.grad((theirs * weight).sum(), x)
-    assert torch.equal(mine, other)
+    torch.testing.assert_close(mine, other)  # summed in another order
 
 
 @every_setting
