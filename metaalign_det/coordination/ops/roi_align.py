@@ -19,7 +19,7 @@ import torchvision  # noqa: F401  (registers torch.ops.torchvision)
 from torch import Tensor, nn
 from torch.nn.modules.utils import _pair
 
-from .roi_align_transpose import fits, transposed_roi_align
+from .roi_align_transpose import transposed_roi_align
 
 
 class _Geometry(NamedTuple):
@@ -59,7 +59,7 @@ class _Scatter(torch.autograd.Function):
     @staticmethod
     def forward(regions: Tensor, rois: Tensor, geometry: _Geometry) -> Tensor:
         g = geometry
-        if fits(regions, g.feature_shape):
+        if regions.device.type == "cpu":
             return transposed_roi_align(
                 regions, rois, g.feature_shape, g.spatial_scale, g.sampling_ratio, g.aligned
             )

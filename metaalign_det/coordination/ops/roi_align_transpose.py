@@ -4,7 +4,7 @@ A bilinear weight is a product of one weight along y and one along x, and so is 
 bin's grid of samples: RoIAlign of region r is ``Y_r F X_r^T`` with ``Y_r`` of shape (h, H) and
 ``X_r`` of shape (w, W), and its transpose ``sum_r Y_r^T G_r X_r``. torchvision's CPU kernel
 computes every weight anew for each channel, sample by sample; on maps as small as a miniature's the
-products take a quarter of its time.
+products take a fifth of its time.
 
 Shape shorthand as in :mod:`.roi_align`.
 """
@@ -14,22 +14,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-#: Numbers that the intermediate product of one image may have: 128 MiB in single precision.
-LARGEST_PRODUCT = 2**25
-
-
-def fits(regions: Tensor, feature_shape: tuple[int, ...]) -> bool:
-    """Whether :func:`transposed_roi_align` is to be used: on a CPU, with little memory.
-
-    Args:
-        regions (Tensor): shape (R, C, h, w).
-        feature_shape: (N, C, H, W).
-    """
-    count, channels, height, _ = regions.shape
-    return (
-        regions.device.type == "cpu"
-        and count * channels * height * feature_shape[3] <= LARGEST_PRODUCT
-    )
+#: Numbers in the intermediate product of regions that are taken at a time: 64 MiB in float32.
+LARGEST_PRODUCT = 2**24
 
 
 def transposed_roi_align(
@@ -53,21 +39,19 @@ def transposed_roi_align(
     """
     n, channels, height, width = feature_shape
     h, w = regions.shape[2:]
+    at_a_time = max(1, LARGEST_PRODUCT // max(1, channels * h * width))
     boxes = rois[:, 1:] * spatial_scale - (0.5 if aligned else 0.0)
     along_x = _bin_weights(boxes[:, 0], boxes[:, 2], w, width, sampling_ratio, aligned)
     along_y = _bin_weights(boxes[:, 1], boxes[:, 3], h, height, sampling_ratio, aligned)
-    of_image = rois[:, 0].long()
-    out = regions.new_zeros(feature_shape)
+    out = regions.new_zeros(n, height, channels * width)
     with torch.autocast("cpu", enabled=False):  # in full precision, whoever calls
         for image in range(n):
-            chosen = of_image == image
-            # (r, h C, w) x (r, w, W), then (H, r h) x (r h, C W).
-            bins = regions[chosen].transpose(1, 2).reshape(-1, h * channels, w)
-            rows = bins.bmm(along_x[chosen]).reshape(-1, channels * width)
-            columns = along_y[chosen].reshape(-1, height).t()
-            found = columns.matmul(rows).reshape(height, channels, width)
-            out[image] = found.transpose(0, 1)
-    return out
+            for chosen in (rois[:, 0] == image).nonzero()[:, 0].split(at_a_time):
+                # (r, h C, w) x (r, w, W), then (H, r h) x (r h, C W).
+                bins = regions[chosen].transpose(1, 2).reshape(-1, h * channels, w)
+                rows = bins.bmm(along_x[chosen]).reshape(-1, channels * width)
+                out[image].addmm_(along_y[chosen].reshape(-1, height).t(), rows)
+    return out.view(n, height, channels, width).transpose(1, 2).contiguous()
 
 
 def _bin_weights(

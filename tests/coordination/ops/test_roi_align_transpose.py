@@ -6,12 +6,9 @@ import pytest
 import torch
 import torchvision  # noqa: F401  (registers torch.ops.torchvision)
 
+from metaalign_det.coordination.ops import roi_align_transpose
 from metaalign_det.coordination.ops.roi_align import roi_align
-from metaalign_det.coordination.ops.roi_align_transpose import (
-    LARGEST_PRODUCT,
-    fits,
-    transposed_roi_align,
-)
+from metaalign_det.coordination.ops.roi_align_transpose import transposed_roi_align
 
 
 def _boxes(count, images, size, seed):
@@ -38,12 +35,13 @@ def test_any_boxes_give_torchvisions_numbers(aligned, sampling_ratio, shape, out
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
-def test_large_maps_are_left_to_torchvision():
-    regions = torch.empty(256, 512, 7, 7)
-    width = LARGEST_PRODUCT // (256 * 512 * 7)
-    assert fits(regions, (1, 512, 10, width))
-    assert not fits(regions, (1, 512, 10, width + 1))
-    assert not fits(regions.to("meta"), (1, 512, 10, 4))
+def test_few_regions_at_a_time_give_the_same(monkeypatch):
+    rois = _boxes(20, 2, 72, seed=1)
+    regions = torch.randn(20, 3, 4, 4, dtype=torch.float64)
+    arguments = (regions, rois, (2, 3, 9, 9), 1 / 8, 0, True)
+    at_once = transposed_roi_align(*arguments)
+    monkeypatch.setattr(roi_align_transpose, "LARGEST_PRODUCT", 3 * 4 * 9 * 2)  # two
+    torch.testing.assert_close(transposed_roi_align(*arguments), at_once)
 
 
 def test_gradients_under_autocast_have_full_precision():
