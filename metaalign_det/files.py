@@ -10,10 +10,12 @@ import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 import numpy as np
+
+from .errors import UserError
 
 #: End of the name of a file that is being written; ``.<name>.<process id>.partial``.
 PARTIAL = ".partial"
@@ -100,6 +102,33 @@ def write_text(path: str | Path, text: str) -> None:
     """Write UTF-8 text, whole or not at all; see :func:`replaced_file`."""
     with replaced_file(path) as file:
         file.write(text.encode("utf-8"))
+
+
+def printable(text: str) -> str:
+    """Text that UTF-8 can hold, for files and terminals that are strict about it.
+
+    A file name need not be text: Python has its other bytes as lone surrogates, which become
+    escapes, ``caf\\udce9.jpg``. Everything else is as it was.
+    """
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def file_below(folder: str | Path, name: str) -> Path:
+    """``folder/name``, to be written; makes the folders between them.
+
+    Args:
+        folder: where to write.
+        name: relative POSIX path.
+
+    Raises:
+        UserError: the name leads out of the folder: it is absolute, or holds ``..``.
+    """
+    relative = PurePosixPath(name)
+    if relative.is_absolute() or ".." in relative.parts or not relative.parts:
+        raise UserError(f"{name!r} is no name below {folder}: give a relative path without '..'")
+    path = Path(folder, relative)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def report_path(output_dir: str | Path, kind: str, dataset_name: str, suffix: str) -> Path:

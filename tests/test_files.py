@@ -10,7 +10,16 @@ import time
 import pytest
 
 from benchmarks.crash_points import count_operations, failing_at, killed_at
-from metaalign_det.files import PARTIAL, early_writeback, replaced_file, write_json, write_text
+from metaalign_det.errors import UserError
+from metaalign_det.files import (
+    PARTIAL,
+    early_writeback,
+    file_below,
+    printable,
+    replaced_file,
+    write_json,
+    write_text,
+)
 
 
 def rewrite(path):
@@ -55,6 +64,19 @@ def test_text_and_json_replace_what_was_there(tmp_path):
     assert (tmp_path / "a").read_bytes() == "é\n".encode()
     assert (tmp_path / "b").read_text() == '{\n  "x": null\n}\n'
     assert sorted(os.listdir(tmp_path)) == ["a", "b"]
+
+
+def test_only_what_utf8_cannot_hold_is_escaped():
+    assert printable("a é 猫 \\ \n") == "a é 猫 \\ \n"
+    assert printable(os.fsdecode(b"caf\xe9")) == "caf\\udce9"
+
+
+def test_a_file_to_write_lies_below_its_folder(tmp_path):
+    assert file_below(tmp_path / "out", "a/b..png") == tmp_path / "out" / "a" / "b..png"
+    assert (tmp_path / "out" / "a").is_dir()
+    for name in ("../x", "a/../../x", "/x", "", "."):
+        with pytest.raises(UserError, match="is no name below"):
+            file_below(tmp_path / "out", name)
 
 
 def test_early_writeback_changes_nothing_and_ends_its_thread(tmp_path):

@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     from ..data.doctor.inspection import Inspection
     from ..data.doctor.registry import all_findings
     from ..data.doctor.report import findings_json, findings_table, summary_table
-    from ..files import write_json
+    from ..files import printable, write_json
 
     if args.jobs is not None and args.jobs < 1:
         raise UserError(f"--jobs must be at least 1, got {args.jobs}")
@@ -67,9 +67,9 @@ def run(args: argparse.Namespace) -> int:
             raise UserError(f"--json {args.json}: {error.strerror}") from error
     counts = {s: sum(f.severity == s for f in findings) for s in Severity}
     out = sys.stdout.write
-    out(f"{summary_table(subjects)}\n\n")
+    out(printable(f"{summary_table(subjects)}\n\n"))
     if findings:
-        out(f"{findings_table(findings)}\n\n")
+        out(printable(f"{findings_table(findings)}\n\n"))
     found = ", ".join(f"{n} {s.value}{'s' * (n != 1)}" for s, n in counts.items())
     out(f"{len(facts)} images decoded in {time.monotonic() - start:.0f} s: {found}\n")
     return int(counts[Severity.ERROR] > 0)

@@ -81,7 +81,8 @@ def plan_data(source: FoundData, target: FoundData, test: FoundData | None = Non
     labels have others, those that both have.
 
     Raises:
-        UserError: a source or a test without labels, data that cannot be read, no class in common.
+        UserError: a source or a test without labels, several splits of which none is called train
+            (of ``test``: test), data that cannot be read, no class in common.
     """
     if source.kind == "images":
         raise UserError(
@@ -89,10 +90,10 @@ def plan_data(source: FoundData, target: FoundData, test: FoundData | None = Non
             "folder per class. Are source and target exchanged?"
         )
     plan = DataPlan(source.kind)
-    plan.train = plan.add(source, source.split(*TRAIN, ALL) or next(iter(source.splits)))
+    plan.train = plan.add(source, source.choose(*TRAIN))
     scored = None
     if _usable_labels(source, target):
-        split = target.split(*TRAIN, ALL) or next(iter(target.splits))
+        split = target.choose(*TRAIN)
         plan.target = plan.add(target, split)
         plan.remarks["TARGET"] = "its labels are not read in training"
         if test is None:
@@ -113,7 +114,7 @@ def plan_data(source: FoundData, target: FoundData, test: FoundData | None = Non
             raise UserError(
                 f"--test {test.root}: labels of the source's kind are wanted: {test.why}"
             )
-        scored = plan.add(test, test.split(*TEST, *VAL, ALL) or next(iter(test.splits)))
+        scored = plan.add(test, test.choose(*TEST, *VAL))
     plan.test += [scored] if scored else []
     split = source.split(*TEST, *VAL)
     if split is not None and not plan.is_train(source, split):

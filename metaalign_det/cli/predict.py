@@ -107,7 +107,7 @@ def _load_models(args: argparse.Namespace) -> dict[str, Predictor]:
 
 
 def _report(args: argparse.Namespace, job: PredictJob, written: list[Path]) -> None:
-    from ..files import write_json
+    from ..files import printable, write_json
 
     output = Path(args.output)
     write_json(
@@ -123,7 +123,8 @@ def _report(args: argparse.Namespace, job: PredictJob, written: list[Path]) -> N
         },
     )
     files = ["pictures/"] * job.pictures + [p.name for p in written]
-    print(f"{len(job.results)} images; written to {output}: {', '.join([*files, 'summary.json'])}")
+    where = f"{printable(str(output))}: {', '.join([*files, 'summary.json'])}"
+    print(f"{len(job.results)} images; written to {where}")
     if job.unreadable:
         print(f"{len(job.unreadable)} could not be read and were left out:", file=sys.stderr)
         for reason in list(job.unreadable.values())[:_LISTED]:

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from ..data.formats.class_names import ClassIndex
 from ..data.views.classification import build_classification_augmentations
-from ..data.views.images import read_image
+from ..data.views.images import read_image, to_rgb
 from ..errors import UserError
 from .predict_checkpoint import open_checkpoint
 
@@ -37,6 +37,8 @@ ImageLike = str | Path | NDArray | Image.Image
 
 # Batches' worth of images among which equal sizes are looked for.
 _LOOK_AHEAD = 4
+
+_VANISHES = "resized, its shorter side has 0 pixels left: cut it into pieces"
 
 
 @dataclass(frozen=True)
@@ -162,22 +164,28 @@ class Predictor:
             raise UserError(f"batch size must be >= 1, got {batch_size}")
         images = iter(images)
         window = 1 if batch_size == 1 else batch_size * _LOOK_AHEAD
-        while chunk := [self._prepare(x, order) for x in islice(images, window)]:
-            yield from self._run(chunk, batch_size)
+        while chunk := [self.prepare(x, order=order) for x in islice(images, window)]:
+            yield from self.run(chunk, batch_size=batch_size)
 
     def names(self, found: Instances) -> list[str]:
         """Class name of every detection."""
         return [self.class_names[k] for k in found.pred_classes.tolist()]
 
-    def prepare(self, image: ImageLike, *, order: str = "RGB") -> dict:
+    def prepare(self, image: ImageLike, *, order: str = "RGB", name: str = "") -> dict:
         """The input that the model gets for an image: ``image``, ``height``, ``width``.
 
         ``image`` is a float Tensor (C, H', W') after resizing, in the channel order of
         ``INPUT.FORMAT``; height and width are the image's own.
-        """
-        return self._prepare(image, order)
 
-    def _prepare(self, image: ImageLike, order: str) -> dict:
+        Args:
+            image: path, array or Pillow image.
+            order: of the channels of an array.
+            name: what messages call it; default: its path or shape.
+
+        Raises:
+            UserError: it cannot be read, is smaller than the crop of a classifier, or so long that
+                resizing leaves nothing of its shorter side.
+        """
         pixels = as_rgb(image, order)
         if self.cfg.INPUT.FORMAT == "BGR":
             pixels = pixels[:, :, ::-1]
@@ -187,21 +195,31 @@ class Predictor:
         given = T.AugInput(np.ascontiguousarray(pixels))
         try:
             self._augmentations(given)
-        except ValueError as error:  # smaller than the crop of a classifier
-            raise UserError(f"{_describe(image)}: {error}") from error
+        except ValueError as error:
+            what = f"{name}, {width}x{height} pixels" if name else _describe(image)
+            reason = error if self.kind == "classification" else _VANISHES
+            raise UserError(f"{what}: {reason}") from error
         tensor = torch.as_tensor(given.image.astype("float32").transpose(2, 0, 1))
         return {"image": tensor, "height": height, "width": width}
 
     @torch.no_grad()
-    def _run(self, chunk: list[dict], batch_size: int) -> list[Instances | Classification]:
+    def run(
+        self, inputs: Sequence[dict], *, batch_size: int = 1
+    ) -> list[Instances | Classification]:
+        """Results of what :meth:`prepare` made, in its order.
+
+        Args:
+            inputs: of images; those of one size are run together.
+            batch_size: images that go through the model together.
+        """
         by_size: dict[tuple[int, ...], list[int]] = {}
-        for i, item in enumerate(chunk):
+        for i, item in enumerate(inputs):
             by_size.setdefault(tuple(item["image"].shape), []).append(i)
-        results: list = [None] * len(chunk)
+        results: list = [None] * len(inputs)
         for indices in by_size.values():
             for start in range(0, len(indices), batch_size):
                 batch = indices[start : start + batch_size]
-                for i, output in zip(batch, self.model([chunk[i] for i in batch])):
+                for i, output in zip(batch, self.model([inputs[i] for i in batch])):
                     results[i] = self._result(output)
         return results
 
@@ -226,7 +244,10 @@ class Predictor:
 
 
 def as_rgb(image: ImageLike, order: str = "RGB") -> NDArray:
-    """Any image as an array (H, W, 3) of uint8, RGB; files as a person sees them.
+    """Any image as an array (H, W, 3) of uint8, RGB; as a person sees it.
+
+    Files and Pillow images are converted in the same way (:mod:`..data.views.images`). But only a
+    file is turned upright by its EXIF orientation: boxes are in the pixels of what was given.
 
     Args:
         image: path, array or Pillow image; a grey array (H, W) is spread over three channels.
@@ -240,7 +261,7 @@ def as_rgb(image: ImageLike, order: str = "RGB") -> NDArray:
     if isinstance(image, str | Path):
         return read_image(image, format="RGB")
     if isinstance(image, Image.Image):
-        return np.asarray(image.convert("RGB"))
+        return to_rgb(image)
     array = np.asarray(image)
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,)):
         raise UserError(

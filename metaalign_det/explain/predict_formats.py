@@ -1,7 +1,8 @@
 """Predictions on disk, in the formats that other tools read.
 
 A record is one image's predictions; boxes are absolute x0, y0, x1, y1 in pixels, continuous, from
-(0, 0) at the upper left corner of the image.
+(0, 0) at the upper left corner of the image. Where a name is not UTF-8, CSV and XML hold its other
+bytes as :func:`..files.printable` has them, so that any reader takes the file.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import yaml
 from detectron2.structures import Instances
 
-from ..files import write_json
+from ..files import file_below, printable, write_json
 from .predict import Classification
 from .predict_inputs import unique_stems
 
@@ -95,7 +97,7 @@ def write_voc(records: Sequence[Detections], names: Sequence[str], folder: Path)
     root = folder / "voc"
     for record, stem in zip(records, unique_stems([r.name for r in records])):
         annotation = ET.Element("annotation")
-        ET.SubElement(annotation, "filename").text = record.name
+        ET.SubElement(annotation, "filename").text = printable(record.name)
         size = ET.SubElement(annotation, "size")
         for key, value in zip(("width", "height", "depth"), (*record.size, 3)):
             ET.SubElement(size, key).text = str(value)
@@ -109,8 +111,7 @@ def write_voc(records: Sequence[Detections], names: Sequence[str], folder: Path)
             for key, value in zip(("xmin", "ymin", "xmax", "ymax"), (x0 + 1, y0 + 1, x1, y1)):
                 ET.SubElement(box, key).text = f"{value:.2f}"
             ET.SubElement(item, "score").text = f"{score:.6f}"
-        path = root / f"{stem}.xml"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path = file_below(root, f"{stem}.xml")
         ET.indent(annotation)
         ET.ElementTree(annotation).write(path, encoding="utf-8")
     root.mkdir(parents=True, exist_ok=True)
@@ -131,8 +132,7 @@ def write_yolo(records: Sequence[Detections], names: Sequence[str], folder: Path
             f"{(x1 - x0) / width:.6f} {(y1 - y0) / height:.6f} {score:.6f}\n"
             for (x0, y0, x1, y1), k, score in zip(record.boxes, record.classes, record.scores)
         ]
-        path = root / "labels" / f"{stem}.txt"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path = file_below(root / "labels", f"{stem}.txt")
         path.write_text("".join(lines), encoding="utf-8")
     root.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump({"names": dict(enumerate(names))}, sort_keys=False, allow_unicode=True)
@@ -143,7 +143,7 @@ def write_yolo(records: Sequence[Detections], names: Sequence[str], folder: Path
 def write_csv(records: Sequence[Detections], names: Sequence[str], folder: Path) -> Path:
     """``predictions.csv``: a line a detection."""
     path = folder / "predictions.csv"
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with _open_csv(path) as file:
         writer = csv.writer(file)
         writer.writerow(["image", "class", "score", "x0", "y0", "x1", "y1"])
         for record in records:
@@ -151,6 +151,10 @@ def write_csv(records: Sequence[Detections], names: Sequence[str], folder: Path)
                 row = [record.name, names[k], f"{score:.6f}", *(f"{v:.2f}" for v in box)]
                 writer.writerow(row)
     return path
+
+
+def _open_csv(path: Path) -> TextIO:
+    return path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
 
 
 #: By the name that ``--format`` takes, for a detector.
@@ -165,7 +169,7 @@ DETECTION_FORMATS: dict[str, Callable[[Sequence[Detections], Sequence[str], Path
 def write_top_k_csv(results: Sequence[tuple[str, Classification]], k: int, folder: Path) -> Path:
     """``predictions.csv``: a line for each of the ``k`` best classes of an image."""
     path = folder / "predictions.csv"
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with _open_csv(path) as file:
         writer = csv.writer(file)
         writer.writerow(["image", "rank", "class", "probability"])
         for name, result in results:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ..errors import UserError
+from ..files import file_below
 from .predict import Predictor, as_rgb
 from .predict_draw import draw_classes_under, draw_detections_on, side_by_side
 from .predict_formats import CLASSIFICATION_FORMATS, DETECTION_FORMATS, Detections
-from .predict_inputs import InputFile, Video
+from .predict_inputs import InputFile, Video, require_utf8
 
 _PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png"}  # other images are drawn as PNG
 _BATCHES = 4  # that are read ahead, to find images of one size among them
+_NARROW = 32  # pixels of a shorter side of which some backbones leave nothing
 
 
 class PredictJob:
@@ -65,24 +67,23 @@ class PredictJob:
 
     def images(self, files: Sequence[InputFile]) -> None:
         """Predict on images and draw each under its own name."""
+        taken = {file.name for file in files}
         readable = self._readable(tqdm(files, unit="image", disable=not files))
         for name, drawn in self._predict(readable):
-            if drawn is None:
-                continue
-            suffix = Path(name).suffix
-            # A suffix is added, not replaced: a.bmp and a.png stay two pictures.
-            name = name if suffix.lower() in _PICTURE_SUFFIXES else f"{name}.png"
-            _save(self.output / "pictures" / name, drawn)
+            if drawn is not None:
+                _save(file_below(self.output / "pictures", _picture_name(name, taken)), drawn)
 
     def video(self, file: InputFile) -> None:
         """Predict on every frame and draw them into a video of the same frame rate."""
+        path = self.output / "pictures" / f"{file.stem}.mp4"
         try:
             video = Video.open(file)
+            if self.pictures:
+                require_utf8(path)
         except UserError as error:
             self.unreadable[file.name] = str(error)
             return
         frames = tqdm(video, unit="frame", total=video.frames or None, desc=file.name)
-        path = self.output / "pictures" / Path(file.name).with_suffix(".mp4")
         writer = None
         try:
             for _, drawn in self._predict(frames):
@@ -90,7 +91,7 @@ class PredictJob:
                     continue
                 width, height = (side // 2 * 2 for side in drawn.shape[1::-1])  # codecs want even
                 if writer is None:
-                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path = file_below(self.output / "pictures", f"{file.stem}.mp4")
                     fourcc = cv2.VideoWriter.fourcc(*"mp4v")
                     writer = cv2.VideoWriter(str(path), fourcc, video.fps, (width, height))
                 writer.write(cv2.cvtColor(drawn[:height, :width], cv2.COLOR_RGB2BGR))
@@ -114,8 +115,6 @@ class PredictJob:
         for file in files:
             try:
                 pixels = as_rgb(file.path)
-                if self.predictor.kind == "classification":
-                    self.predictor.prepare(pixels)  # may be too small for the crop
             except UserError as error:
                 self.unreadable[file.name] = str(error)
                 continue
@@ -127,13 +126,28 @@ class PredictJob:
         """Name and drawing (None without pictures) of each image."""
         images = iter(images)
         while batch := list(islice(images, _BATCHES * self.batch_size)):
-            pixels = [p for _, p in batch]
-            if self.example is None:
-                self.example = pixels[0]
-            of_each = [p(pixels, batch_size=self.batch_size) for p in self.models.values()]
-            for (name, image), *found in zip(batch, *of_each):
+            usable = [(*item, inputs) for item in batch if (inputs := self._inputs(*item))]
+            of_each = [
+                p.run([inputs[i] for *_, inputs in usable], batch_size=self.batch_size)
+                for i, p in enumerate(self.models.values())
+            ]
+            for (name, image, _), *found in zip(usable, *of_each):
+                if self.example is None:
+                    self.example = image
                 self.results.append((name, found[-1]))
                 yield name, self._draw(image, found) if self.pictures else None
+
+    def _inputs(self, name: str, pixels: NDArray) -> list[dict] | None:
+        """What each model gets of an image; None if one of them cannot use it."""
+        inputs = []
+        try:
+            for predictor in self.models.values():
+                inputs.append(predictor.prepare(pixels, name=f"image {name}"))
+                _require_wide_enough(predictor, inputs[-1], name)
+        except UserError as error:
+            self.unreadable[name] = str(error)
+            return None
+        return inputs
 
     def _draw(self, image: NDArray, found: list) -> NDArray:
         drawn = [
@@ -159,7 +173,33 @@ def choose_formats(given: str, kind: str) -> list[str]:
     return wanted or ["csv"]
 
 
+def _require_wide_enough(predictor: Predictor, given: dict, name: str) -> None:
+    """Raise a UserError where a detector cannot run on so narrow an image, by trying it."""
+    height, width = given["image"].shape[1:]
+    if predictor.kind != "detection" or min(height, width) >= _NARROW:
+        return
+    try:
+        predictor.run([given])
+    except RuntimeError as error:  # poolings of VGG-16 have nothing left
+        raise UserError(
+            f"image {name}, {given['width']}x{given['height']} pixels: resized to "
+            f"{width}x{height}, it is too narrow for the model: cut it into pieces"
+        ) from error
+
+
+def _picture_name(name: str, taken: Collection[str]) -> str:
+    # A suffix is added, not replaced: a.bmp and a.png stay two pictures, as does a.bmp.png.
+    if Path(name).suffix.lower() in _PICTURE_SUFFIXES:
+        return name
+    name += ".png"
+    while name in taken:
+        name += ".png"
+    return name
+
+
 def _save(path: Path, pixels: NDArray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)):
+    # Not imwrite, which crashes on a name that is not UTF-8.
+    done, encoded = cv2.imencode(path.suffix.lower(), cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+    if not done:
         raise OSError(f"{path} cannot be written")
+    path.write_bytes(encoded.tobytes())

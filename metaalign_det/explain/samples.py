@@ -20,10 +20,9 @@ from ..data.catalog.domains import (
     load_unlabelled,
     require_registered,
 )
+from ..data.formats.image_files import SUFFIXES, is_image_name, walk_images
 from ..data.loader.build import default_mapper
 from ..errors import UserError
-
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
 @dataclass(frozen=True)
@@ -100,10 +99,9 @@ def _dicts(cfg: CfgNode, where: str) -> tuple[list[dict], str]:
     of_model = "classification" if is_classifier(cfg) else "detection"
     path = Path(where).expanduser()
     if where not in DatasetCatalog and path.exists():
-        files = [path] if path.is_file() else sorted(path.rglob("*"))
-        files = [f for f in files if f.suffix.lower() in _SUFFIXES]
-        if not files:
-            raise UserError(f"there is no image ({', '.join(_SUFFIXES)}) in {path}")
+        files = [path] if path.is_file() else walk_images(path)
+        if not files or not is_image_name(files[0].name):
+            raise UserError(f"there is no image ({', '.join(SUFFIXES)}) in {path}")
         return [{"file_name": str(f), "image_id": str(f)} for f in files], of_model
     require_registered(where)
     kind = domain_kind([where])

@@ -167,7 +167,10 @@ def report(
     choices: Sequence[Choice] = (),
     against: Sequence[tuple[str, str]] = (),
 ) -> list[str]:
-    """Write ``table_<metric>.md`` and ``.json`` for each metric.
+    """Write ``table_<metric>.md`` and ``.json`` for each metric, named without its task.
+
+    So ``voc/AP50_11pt`` is in ``table_AP50_11pt.md``, ``teacher/voc/AP50_11pt`` in
+    ``table_teacher_AP50_11pt.md`` and ``voc/AP50_11pt/cat`` in ``table_AP50_11pt_cat.md``.
 
     Args:
         benchmark, runs: as for :func:`make_rows`.
@@ -198,7 +201,7 @@ def report(
         if figures:
             columns = [*columns, COLUMN]
             rows = [{**row, COLUMN: cell} for row, cell in zip(rows, figures)]
-        title = f"{benchmark.title}, {metric.partition('/')[2]} in percent"
+        title = f"{benchmark.title}, {_without_task(metric)} in percent"
         over = "Mean ± sample standard deviation over seeds" if len(seeds) > 1 else "Seed"
         notes = [f"{over} {', '.join(map(str, seeds))}; the last checkpoint of each run."]
         if missing:
@@ -212,7 +215,7 @@ def report(
         notes.append(f"Machine: {describe_machine()}.")
         if command:
             notes.append(f"Command: `{command}`")
-        stem = f"table_{metric.rpartition('/')[2]}"
+        stem = f"table_{_without_task(metric).replace('/', '_')}"
         write_results(
             Path(output) / f"{stem}.md",
             Path(output) / f"{stem}.json",
@@ -226,6 +229,13 @@ def report(
             },
         )
     return texts
+
+
+def _without_task(metric: str) -> str:
+    """``teacher/voc/AP50_11pt/cat`` -> ``teacher/AP50_11pt/cat``; no two tasks share a metric."""
+    teacher = "teacher/" if metric.startswith("teacher/") else ""
+    task, _, name = metric.removeprefix(teacher).partition("/")
+    return teacher + (name or task)
 
 
 def _describe(choice: Choice) -> str:

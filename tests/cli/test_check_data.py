@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 from PIL import Image
@@ -114,6 +115,15 @@ def test_folders_of_any_format(tmp_path, capsys):
     assert [(d["name"], d["images"]) for d in written] == [
         ("photos", 3), ("signs_train", 4), ("signs_val", 4), ("drawings", 1)
     ]  # fmt: skip
+
+
+def test_a_damaged_image_whose_name_is_not_utf8_is_named_all_the_same(tmp_path, capsys):
+    save_image(tmp_path / "drawings" / "1.png")
+    (tmp_path / "drawings" / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"\xff\xd8")
+    assert check(tmp_path / "drawings", "--json", tmp_path / "f.json") == 1
+    assert "1 error" in capsys.readouterr().out
+    (bad,) = findings(tmp_path / "f.json")["reading"]
+    assert os.fsdecode(b"caf\xe9.jpg") in bad["examples"][0]
 
 
 def test_data_that_are_not_there_are_findings_and_names_that_are_not_are_mistakes(root, capsys):

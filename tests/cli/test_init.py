@@ -126,6 +126,26 @@ def test_folders_per_class_train_a_classifier(tmp_path, drawings):
     assert [d.name for d in domains][1] == "drawings"
 
 
+def test_splits_in_capitals_are_trained_and_tested_on_as_they_are_called(tmp_path, drawings):
+    for split, images in (("Test", 1), ("Train", 3)):
+        for label in ("cat", "dog"):
+            for n in range(images):
+                save_image(tmp_path / "photos" / split / label / f"{n}.png")
+    _, domains = init("photos", drawings)
+    assert [(d.role, d.name, d.images) for d in domains] == [
+        ("source 0", "photos_train", 6), ("target", "drawings", 3), ("test", "photos_test", 2)
+    ]  # fmt: skip
+
+
+def test_what_to_train_on_is_not_guessed(tmp_path, drawings, capsys):
+    for split in ("val", "test"):
+        for label in ("cat", "dog"):
+            save_image(tmp_path / "photos" / split / label / "1.png")
+    assert main(["init", "photos", drawings]) == 2
+    assert "none is called train: give the folder that is meant" in capsys.readouterr().err
+    assert main(["init", "photos/val", drawings]) == 0
+
+
 def test_folders_of_a_target_that_are_no_classes_are_just_folders(tmp_path):
     for label in ("cat", "dog"):
         save_image(tmp_path / "art" / label / "1.png")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
 
 import cv2
 import numpy as np
@@ -76,12 +77,16 @@ def test_a_classifier_writes_its_top_k(tmp_path):
         run(path, tmp_path / "in", "--output", tmp_path / "o2", "--format", "coco")
 
 
-def test_a_video_becomes_a_video(tmp_path, checkpoint):
-    clip = tmp_path / "clip.avi"
-    writer = cv2.VideoWriter(str(clip), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (96, 64))
-    for value in (20, 120, 220):
+def write_video(path, values):
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (96, 64))
+    for value in values:
         writer.write(np.full((64, 96, 3), value, np.uint8))
     writer.release()
+    return path
+
+
+def test_a_video_becomes_a_video(tmp_path, checkpoint):
+    clip = write_video(tmp_path / "clip.avi", (20, 120, 220))
     out = tmp_path / "out"
     assert run(checkpoint, clip, "--output", out, "--format", "coco") == 0
     capture = cv2.VideoCapture(str(out / "pictures" / "clip.mp4"))
@@ -89,6 +94,47 @@ def test_a_video_becomes_a_video(tmp_path, checkpoint):
     capture.release()
     coco = json.loads((out / "coco.json").read_text())
     assert [i["file_name"] for i in coco["images"]][-1] == "clip/frame_000002.jpg"
+
+
+def test_videos_of_one_stem_do_not_overwrite_each_other(tmp_path, checkpoint):
+    clips = [write_video(tmp_path / "clip.avi", (20, 120))]
+    clips.append(write_video(tmp_path / "clip.mkv", (220,)))
+    out = tmp_path / "out"
+    assert run(checkpoint, *clips, "--output", out, "--format", "coco") == 0
+    drawn = sorted(p.name for p in (out / "pictures").iterdir())
+    assert drawn == ["clip.avi.mp4", "clip.mkv.mp4"]
+    images = json.loads((out / "coco.json").read_text())["images"]
+    assert [i["file_name"] for i in images] == [
+        "clip.avi/frame_000000.jpg",
+        "clip.avi/frame_000001.jpg",
+        "clip.mkv/frame_000000.jpg",
+    ]
+
+
+def test_originals_stay_as_they_are_where_names_collide(tmp_path, checkpoint, monkeypatch):
+    (ours,) = save_images(tmp_path / "work" / "project" / "photos", sizes=[(90, 60)])
+    (theirs,) = save_images(tmp_path / "archive" / "photos", sizes=[(90, 60)])
+    before = theirs.read_bytes()
+    monkeypatch.chdir(ours.parents[1])
+    out = tmp_path / "predictions"
+    args = ("photos", "../../archive/photos", "--output", out, "--format", "voc,yolo")
+    assert run(checkpoint, *args) == 0
+    assert theirs.read_bytes() == before
+    assert len(list((out / "pictures").rglob("*.png"))) == 2
+    assert len(list((out / "voc").rglob("*.xml"))) == 2
+    assert sorted(p.name for p in theirs.parents[1].rglob("*")) == ["image 0.png", "photos"]
+
+
+def test_a_name_that_is_not_utf8_is_a_name_like_any_other(tmp_path, checkpoint, capsys):
+    (file,) = save_images(tmp_path / "in", sizes=[(90, 60)])
+    name = os.fsdecode(b"caf\xe9.jpg")
+    file.rename(file.with_name(name))
+    (file.parent / os.fsdecode(b"caf\xe9.mp4")).touch()
+    out = tmp_path / os.fsdecode(b"\xe9")
+    assert run(checkpoint, file.parent, "--output", out, "--format", "csv,voc") == 0
+    assert (out / "pictures" / name).read_bytes().startswith(b"\xff\xd8")
+    captured = capsys.readouterr()
+    assert "written to" in captured.out and "caf\\udce9.mp4: the path is not" in captured.err
 
 
 def test_export_goes_beside_the_predictions(tmp_path, checkpoint):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -59,6 +61,15 @@ def test_a_draw_is_the_same_for_the_same_seed_and_keeps_the_order(run):
     names = [[s.file_name for s in draw] for draw in draws]
     assert names[0] == names[1] == sorted(names[0])
     assert names[0] != names[2]
+
+
+def test_what_a_mac_adds_to_a_folder_is_no_image(run, datasets, tmp_path):
+    image = next((datasets / "watercolor" / "JPEGImages").iterdir())
+    shutil.copy(image, tmp_path / image.name)
+    (tmp_path / f"._{image.name}").write_bytes(b"resource fork")
+    (tmp_path / "__MACOSX").mkdir()
+    (tmp_path / "__MACOSX" / image.name).write_bytes(b"resource fork")
+    assert len(read_samples(run.cfg, str(tmp_path), 5)) == 1
 
 
 def test_a_folder_of_images_has_no_boxes(run, datasets):

@@ -80,6 +80,18 @@ def test_grey_arrays_are_spread_over_three_channels():
     assert (as_rgb(grey) == grey[:, :, None]).all()
 
 
+def test_files_and_pillow_images_of_any_mode_look_the_same(tmp_path):
+    gradient = np.linspace(0, 65535, 48, dtype=np.uint16).reshape(6, 8)
+    clear = np.full((6, 8, 4), (255, 0, 0, 0), np.uint8)
+    grey = np.stack([gradient >> 8, gradient >> 9], -1).astype(np.uint8)
+    for number, pixels in enumerate((gradient, clear, grey)):
+        path = tmp_path / f"{number}.png"
+        Image.fromarray(pixels).save(path)
+        assert np.array_equal(as_rgb(Image.open(path)), as_rgb(path)), pixels.dtype
+    assert 120 < as_rgb(Image.fromarray(gradient)).mean() < 135
+    assert (as_rgb(Image.fromarray(clear)) == 255).all()
+
+
 def test_threshold_and_classes_choose_among_detections(tmp_path):
     (file,) = save_images(tmp_path, sizes=[(90, 60)])
     path = save_checkpoint(tmp_path / "run", detector_cfg())

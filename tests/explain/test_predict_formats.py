@@ -6,6 +6,8 @@ import contextlib
 import csv
 import io
 import json
+import os
+import time
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -14,6 +16,7 @@ import yaml
 from detectron2.structures import Boxes, Instances
 from pycocotools.coco import COCO
 
+from metaalign_det.errors import UserError
 from metaalign_det.explain.predict import Classification
 from metaalign_det.explain.predict_formats import (
     Detections,
@@ -100,3 +103,36 @@ def test_a_classifiers_best_classes(tmp_path):
 
 def test_images_that_differ_in_suffix_only_do_not_overwrite_each_others_files():
     assert unique_stems(["a.png", "a.jpg", "b/a.png"]) == ["a.png", "a.jpg", "b/a"]
+    assert unique_stems(["a.png", "a.jpg", "a.png.bmp"]) == ["a.png", "a.jpg", "a.png.bmp"]
+    assert unique_stems(["a", "a.jpg", "b"]) == ["a", "a.jpg", "b"]
+
+
+def test_many_names_take_no_minutes():
+    start = time.process_time()
+    assert len(unique_stems([f"d/{i}.jpg" for i in range(20_000)])) == 20_000
+    assert time.process_time() - start < 2
+
+
+@pytest.mark.parametrize("write", [write_voc, write_yolo])
+def test_no_file_is_written_outside_of_the_folder(tmp_path, write):
+    out = tmp_path / "deep" / "out"
+    with pytest.raises(UserError, match="'../../../a.* is no name below"):
+        write([Detections("../../../a.jpg", (8, 8), [], [], [])], NAMES, out)
+    assert not list(tmp_path.rglob("a.*"))
+
+
+def test_a_name_that_is_not_utf8_is_in_every_format_and_any_reader_takes_them(tmp_path):
+    name, shown = os.fsdecode(b"caf\xe9.jpg"), "caf\\udce9.jpg"
+    records = [Detections(name, (100, 80), BOXES, [1, 0], [0.9, 0.25])]
+    result = [(name, Classification(torch.tensor([0.25, 0.75]), NAMES))]
+    write_voc(records, NAMES, tmp_path)
+    write_yolo(records, NAMES, tmp_path)
+    (annotation,) = (tmp_path / "voc").iterdir()
+    assert os.fsencode(annotation.name) == b"caf\xe9.xml"
+    assert ET.parse(annotation).findtext("filename") == shown
+    assert (tmp_path / "yolo" / "labels" / os.fsdecode(b"caf\xe9.txt")).read_text()
+    for path in (write_csv(records, NAMES, tmp_path), write_top_k_csv(result, 1, tmp_path)):
+        assert path.read_text(encoding="utf-8").splitlines()[1].startswith(shown)
+    coco = json.loads(write_coco(records, NAMES, tmp_path).read_text(encoding="utf-8"))
+    assert coco["images"][0]["file_name"] == name
+    assert list(json.loads(write_top_k_json(result, 1, tmp_path).read_text())) == [name]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import cv2
 import numpy as np
 import pytest
@@ -59,6 +61,48 @@ def test_equal_names_of_two_folders_are_told_apart(tmp_path):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "a.png").touch()
     assert names(tmp_path / "x", tmp_path / "y") == ["x/a.png", "y/a.png"]
+
+
+def test_no_name_leaves_the_output_folder_however_the_folders_are_given(tmp_path, monkeypatch):
+    for folder in ("work/project/photos", "archive/photos"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "a.png").touch()
+    monkeypatch.chdir(tmp_path / "work" / "project")
+    assert names("photos", "../../archive/photos") == [
+        "work/project/photos/a.png",
+        "archive/photos/a.png",
+    ]
+    assert names("photos/a.png", "../../archive/photos/*.png")[1] == "archive/photos/a.png"
+    assert names("photos", "../project/photos/../photos") == ["a.png"], "each file once"
+
+
+def test_what_is_above_a_linked_folder_is_found_where_it_really_is(tmp_path):
+    (tmp_path / "real" / "deep").mkdir(parents=True)
+    (tmp_path / "real" / "a.png").write_bytes(b"real")
+    (tmp_path / "a.png").write_bytes(b"another")
+    (tmp_path / "link").symlink_to(tmp_path / "real" / "deep")
+    (found,) = find_inputs([str(tmp_path / "link" / ".." / "a.png")])
+    assert found.path.read_bytes() == b"real"
+
+
+def test_what_is_made_of_videos_of_one_stem_is_told_apart(tmp_path):
+    for file in ("clip.avi", "clip.mp4", "clip.jpg", "b.mp4", "b/frame_000000.jpg", "c.mp4"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).touch()
+    stems = {f.name: f.stem for f in find_inputs([str(tmp_path)]) if f.is_video}
+    assert stems == {
+        "b.mp4": "b.mp4",  # the folder b has a frame of that name already
+        "c.mp4": "c",
+        "clip.avi": "clip.avi",
+        "clip.mp4": "clip.mp4",
+    }
+
+
+def test_a_video_whose_name_is_not_utf8_is_refused_before_opencv_gets_it(tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9.mp4")
+    path.touch()
+    with pytest.raises(UserError, match=r"caf\\udce9.mp4: the path is not valid UTF-8.*rename"):
+        Video.open(find_inputs([str(path)])[0])
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 from metaalign_det.errors import UserError
 from metaalign_det.sweeps.runs import collect_scores
 from metaalign_det.sweeps.suites import get_benchmark
-from metaalign_det.sweeps.tables import choose, make_rows
+from metaalign_det.sweeps.tables import choose, make_rows, report
 from tests.sweeps.fake_training import alive, calls, plan, run_tool, sweep
 
 
@@ -94,6 +94,35 @@ def test_the_tool_prints_and_writes_the_table(tool, place, capsys):
     assert saved["rows"][0]["target test"]["values"] == [30.25, 31.25]
     assert saved["seeds"] == [0, 1]
     assert len(saved["runs"]) == 2
+
+
+def test_every_metric_has_a_table_of_its_own_whatever_else_is_asked_for(place):
+    names = {
+        "voc/AP50_11pt": "AP50_11pt",
+        "teacher/voc/AP50_11pt": "teacher_AP50_11pt",
+        "voc/AP50_11pt/cat": "AP50_11pt_cat",
+        "voc/AP50_area/cat": "AP50_area_cat",
+        "teacher/voc/AP50_area/cat": "teacher_AP50_area_cat",
+        "classification/accuracy": "accuracy",
+    }
+    (run,) = runs = plan(place)
+    run.folder.mkdir(parents=True)
+    scores = {metric: 10.0 + number for number, metric in enumerate(names)}
+    record = {"mini_digits_target_test": scores}
+    (run.folder / "result.json").write_text(
+        json.dumps({"identity": run.identity, "scores": record})
+    )
+    benchmark = get_benchmark("mini_digits")
+    report(benchmark, runs, place / "all", metrics=list(names))
+    for metric, name in names.items():
+        report(benchmark, runs, place / "one", metrics=[metric])
+        for folder in ("all", "one"):
+            saved = json.loads((place / folder / f"table_{name}.json").read_text())
+            assert saved["metric"] == metric
+            assert saved["rows"][0]["target test"]["values"] == [scores[metric]]
+            assert (place / folder / f"table_{name}.md").is_file()
+    assert len(list((place / "all").iterdir())) == 2 * len(names)
+    assert "teacher/AP50_11pt in percent" in (place / "all/table_teacher_AP50_11pt.md").read_text()
 
 
 def test_the_tool_says_what_is_missing_and_runs_nothing_with_table_only(tool, place, capsys):

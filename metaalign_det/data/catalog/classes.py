@@ -76,12 +76,17 @@ def agree(
     Raises:
         UserError: see :func:`run_classes`.
     """
-    if wanted not in (None, "", INTERSECTION, ()):
+    if wanted not in (None, "", INTERSECTION):
         if isinstance(wanted, str):
             raise UserError(
                 f"DATASETS.CLASSES must be empty, {INTERSECTION!r} or a list, not {wanted!r}"
             )
         names = ClassIndex(names_of(wanted, "DATASETS.CLASSES")).names
+        if not names:
+            raise UserError(
+                "DATASETS.CLASSES is a list without any name: name the classes to use, say "
+                f"{INTERSECTION!r}, or leave it out, if all data sets have the same"
+            )
         for dataset, theirs in lists.items():
             lacking = _without(names, theirs)
             if lacking:

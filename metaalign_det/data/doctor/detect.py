@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,9 @@ import yaml
 
 from ...errors import UserError
 from ..formats.image_files import is_image_name
+from ..formats.paths import on_disk
+from ..formats.text_files import read_lines
+from ..formats.voc import is_class_wise
 
 #: Names that splits go by, the usual one first.
 TRAIN, VAL, TEST = ("train", "trainval", "training"), ("val", "valid", "validation"), ("test",)
@@ -20,7 +25,15 @@ TRAIN, VAL, TEST = ("train", "trainval", "training"), ("val", "valid", "validati
 ALL = "all"
 
 _COCO_KEYS = (b'"images"', b'"annotations"', b'"categories"')
+_OTHER_ANNOTATIONS = ("person_keypoints", "stuff", "panoptic", "captions")
 _FILE_NAME = re.compile(rb'"file_name"\s*:\s*"((?:[^"\\]|\\.)*)"')
+# What to do where it is not clear which split is meant; {} = what it should be called.
+_CHOOSING = {
+    "voc": "call the list in ImageSets/Main that is meant {}.txt",
+    "coco": "give the JSON file that is meant instead of the folder",
+    "yolo": "name the folder that is meant as {} in its data.yaml",
+    "folder": "give the folder that is meant instead of the one around it",
+}
 _BLOCK = 2**20  # bytes of a JSON looked at at a time
 _ENOUGH = 2000  # entries of a folder that are looked at before it is called a folder of images
 
@@ -48,8 +61,23 @@ class FoundData:
         return kinds.get(self.format, "detection")
 
     def split(self, *wanted: str) -> str | None:
-        """The first split of these names that there is."""
-        return next((name for name in wanted if name in self.splits), None)
+        """The first split of these names that there is, in capitals or not."""
+        named = {name.lower(): name for name in self.splits} | {name: name for name in self.splits}
+        return next((named[name] for name in wanted if name in named), None)
+
+    def choose(self, *wanted: str) -> str:
+        """The same, or all there is.
+
+        Raises:
+            UserError: several splits, and none of these names.
+        """
+        split = self.split(*wanted, ALL)
+        if split is None and len(self.splits) > 1:
+            raise UserError(
+                f"{self.root} has the splits {', '.join(self.splits)}, and none is called "
+                f"{wanted[0]}: {_CHOOSING[self.format].format(wanted[0])}"
+            )
+        return split or next(iter(self.splits))
 
     def entry(self, split: str, name: str) -> dict[str, Any]:
         """The entry of ``DATASETS.REGISTER`` that registers a split under a name."""
@@ -99,25 +127,43 @@ def _coco(path: Path) -> FoundData | None:
         files = [path] if path.suffix == ".json" else []
     else:
         files = [*sorted(path.glob("*.json")), *sorted(path.glob("*/*.json"))]
-    splits: dict[str, dict[str, Any]] = {}
+    top = path if path.is_dir() else path.parent
+    roots: dict[Path, Path] = {}
     for file in files:
         name = _first_image_of_coco(file)
-        if name is None:
-            continue
-        root = _root_of(name, file, path if path.is_dir() else path.parent)
+        root = None if name is None else _root_of(name, file, top)
         if root is not None:
-            entry = {"ROOT": str(root), "JSON_FILE": str(file)}
-            folder = "" if file.parent in (path, path.parent) else file.parent.name
-            splits.setdefault(_split_in(f"{folder}/{file.stem}"), entry)
-    if not splits:
+            roots[file] = root
+    if not roots:
         return None
+    splits = {
+        name: {"ROOT": str(roots[file]), "JSON_FILE": str(file)}
+        for name, file in _coco_splits(list(roots), top).items()
+    }
     first = next(iter(splits.values()))
-    return FoundData(
-        path if path.is_dir() else path.parent,
-        "coco",
-        splits,
-        f"{Path(first['JSON_FILE']).name} has images, annotations and categories",
-    )
+    why = f"{Path(first['JSON_FILE']).name} has images, annotations and categories"
+    return FoundData(top, "coco", splits, why)
+
+
+def _coco_splits(files: list[Path], top: Path) -> dict[str, Path]:
+    """Name of a split -> its file. Of files that say the same split, each is one by itself.
+
+    But for COCO's other annotations of the same images: ``person_keypoints_train2017.json`` is left
+    out beside ``instances_train2017.json``.
+    """
+    groups: dict[str, list[Path]] = {}
+    for file in files:
+        folder = "" if file.parent == top else file.parent.name
+        groups.setdefault(_split_in(f"{folder}/{file.stem}"), []).append(file)
+    stems = Counter(file.stem for file in files)
+    splits = {}
+    for split, group in groups.items():
+        if any(f.stem.startswith("instances") for f in group):
+            group = [f for f in group if not f.stem.startswith(_OTHER_ANNOTATIONS)]
+        for file in group:
+            stem = file.stem if stems[file.stem] == 1 else f"{file.parent.name}_{file.stem}"
+            splits[split if len(group) == 1 else stem] = file
+    return splits
 
 
 def _first_image_of_coco(file: Path) -> str | None:
@@ -135,7 +181,10 @@ def _first_image_of_coco(file: Path) -> str | None:
         return None
     if missing or name is None:
         return None
-    return name.decode("utf-8", errors="replace").replace("\\/", "/")
+    try:
+        return json.loads(b'"%b"' % name)
+    except ValueError:  # which the reader will explain
+        return name.decode("utf-8", errors="replace")
 
 
 def _root_of(image: str, json_file: Path, top: Path) -> Path | None:
@@ -144,7 +193,7 @@ def _root_of(image: str, json_file: Path, top: Path) -> Path | None:
     near = [top, json_file.parent]
     places = [p / s for s in ("", "images", stem, f"images/{stem}", "JPEGImages") for p in near]
     places += [Path(e.path) for e in _entries(top) if e.is_dir()]
-    return next((p for p in places if (p / image).is_file()), None)
+    return next((p for p in places if os.path.isfile(on_disk(p / image, p))), None)
 
 
 def _voc(path: Path) -> FoundData | None:
@@ -153,8 +202,7 @@ def _voc(path: Path) -> FoundData | None:
     lists = path / "ImageSets" / "Main"
     if (path / "JPEGImages").is_dir() and lists.is_dir():
         names = [file.stem for file in sorted(lists.glob("*.txt"))]
-        # aeroplane_train and its like are the splits once more, class by class.
-        plain = [n for n in names if not (n.rpartition("_")[0] and n.rpartition("_")[2] in names)]
+        plain = [n for n in names if not _is_class_list(n, names, lists)]
         labelled = (path / "Annotations").is_dir()
         splits: dict[str, dict[str, Any]] = {
             n: {"ROOT": str(path), "SPLIT": n, **({} if labelled else {"LABELLED": False})}
@@ -167,6 +215,17 @@ def _voc(path: Path) -> FoundData | None:
         entry = {"ROOT": str(path), "SPLIT": None}
         return FoundData(path, "voc", {ALL: entry}, "there are VOC's XML files in it")
     return None
+
+
+def _is_class_list(name: str, names: list[str], lists: Path) -> bool:
+    """Whether a list is another once more for one class, as aeroplane_train is of train."""
+    label, _, split = name.rpartition("_")
+    if not label or split not in names:
+        return False
+    try:
+        return is_class_wise(text for _, text in read_lines(lists / f"{name}.txt", "split"))
+    except UserError:  # which the reader will explain
+        return False
 
 
 def _is_voc_xml(entry: os.DirEntry) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ...errors import BadImageError
-from ..formats.image_headers import open_image, orientation
+from ..formats.image_headers import open_image, upright_size
 from ..views.images import to_gray
 
 _SIDE = 32  # pixels, of the picture that is compared
@@ -83,8 +83,7 @@ def look_at(file: str) -> ImageFacts:
     """The facts of one file; whatever is wrong with it is in them."""
     try:
         with open_image(file) as (image, stream):
-            size = image.size
-            turned = orientation(image) >= 5  # it lies on its side
+            size = upright_size(image)
             # JPEG: decoded at an eighth of the size and up, which takes a third of the time.
             image.draft("L", (4 * _SIDE, 4 * _SIDE))
             gray = to_gray(image)
@@ -95,7 +94,7 @@ def look_at(file: str) -> ImageFacts:
     picture = cv2.resize(gray, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
     return ImageFacts(
         file,
-        size=size[::-1] if turned else size,
+        size=size,
         content=content,
         look=perceptual_hash(picture),
         thumbnail=picture.tobytes(),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,8 +23,11 @@ _LONG = 40  # characters of each
 
 
 def normalise(name: str) -> str:
-    """The spelling by which names are compared: ``Real World``, ``Real_World`` -> ``realworld``."""
-    return re.sub(r"[\s_\-]+", "", name).casefold()
+    """The spelling by which names are compared: ``Real World``, ``Real_World`` -> ``realworld``.
+
+    An accent counts as the same whether it is part of its letter or, as on a Mac, behind it.
+    """
+    return unicodedata.normalize("NFC", re.sub(r"[\s_\-]+", "", name).casefold())
 
 
 class ClassIndex:
@@ -117,17 +121,19 @@ class ClassRule:
             the classes, and a dict from name in the data to class number; None = dropped.
 
         Raises:
-            UserError: a name that is neither a class nor ignored; no class at all.
+            UserError: a name that is neither a class nor ignored; no class at all; without
+                classes, two names that differ in spelling only.
         """
         mapped = {normalise(name): becomes for name, becomes in self.class_map}
         ignored = {normalise(name) for name in self.ignore}
 
-        def translate(names: Iterable[str]) -> list[str]:
+        def translate(names: Sequence[str]) -> list[str]:
             kept = {}
-            for name in names:
+            own = [n for n in names if normalise(n) not in ignored]
+            _refuse_spellings([n for n in own if normalise(n) not in mapped], first_use)
+            for name in own:
                 becomes = mapped.get(normalise(name), name)
-                if normalise(name) not in ignored:
-                    kept.setdefault(normalise(becomes), becomes)
+                kept.setdefault(normalise(becomes), becomes)
             return list(kept.values())
 
         if self.classes is not None:
@@ -149,6 +155,22 @@ class ClassRule:
                 )
             numbers[name] = number
         return index, numbers
+
+
+def _refuse_spellings(names: Iterable[str], first_use: Mapping[str, str]) -> None:
+    """Whether ``A`` and ``a`` are one class, only the user knows: taken as one, a class is lost."""
+    seen: dict[str, str] = {}
+    for name in names:
+        first = seen.setdefault(normalise(name), name)
+        if unicodedata.normalize("NFC", first) != unicodedata.normalize("NFC", name):
+            both = " and ".join(
+                f"{show(n)} ({first_use[n]})" if n in first_use else show(n) for n in (first, name)
+            )
+            raise UserError(
+                f"the classes {both} differ only in case, spaces, underscores or hyphens, which "
+                "do not count in names: rename one of them in the data or, if they are one class, "
+                f"say CLASS_MAP {{{show(name)}: {show(first)}}}"
+            )
 
 
 def same_classes(first: Sequence[str], second: Sequence[str]) -> bool:

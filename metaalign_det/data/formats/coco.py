@@ -14,7 +14,7 @@ from ...errors import UserError
 from .boxes import BoxFitter, ImageRecord, LabelledBox
 from .image_files import where_to_look
 from .image_headers import require_image, with_sizes
-from .paths import inside, show
+from .paths import inside, on_disk, show
 from .problems import reported
 from .records import report_boxes, report_sizes
 from .text_files import number, read_json
@@ -47,7 +47,7 @@ def read_coco(
     files = {}
     for image_id, image in images.items():
         where = f"{json_file}: image {image_id}"
-        file = inside(root, _text(image, "file_name", where), where)
+        file = on_disk(inside(root, _text(image, "file_name", where), where), root)
         with reported():
             require_image(file, f"{where}: ", f"; file names are looked for below {root}")
             files[image_id] = file
@@ -63,16 +63,24 @@ def read_coco(
     report_sizes(
         str(json_file),
         [
-            f"image {r.image_id} says {claimed[0]}x{claimed[1]}, {r.file_name} has "
-            f"{r.size[0]}x{r.size[1]}"
+            f"image {r.image_id} says {show(image.get('width'))}x{show(image.get('height'))}, "
+            f"{r.file_name} has {r.size[0]}x{r.size[1]}"
             for r in records
             for image in (images[r.image_id],)
-            if (claimed := (show(image.get("width")), show(image.get("height"))))
-            not in (("None", "None"), tuple(map(str, r.size)))
+            if not _says_size(image, r.size)
         ],
     )
     records = [r._replace(boxes=boxes[r.image_id]) for r in records]
     return records, tuple(names.values())
+
+
+def _says_size(image: Mapping[str, Any], size: tuple[int, int]) -> bool:
+    """Whether an entry gives this size, as numbers or (some exporters) as text; or gives none."""
+    claimed = (image.get("width"), image.get("height"))
+    try:
+        return claimed == (None, None) or tuple(map(float, claimed)) == size
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def _boxes(

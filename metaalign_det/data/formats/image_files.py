@@ -11,7 +11,7 @@ from pathlib import Path
 from ...errors import UserError
 from ...roots import datasets_root
 from .class_names import normalise
-from .paths import inside, relative_id
+from .paths import compositions, inside, relative_id
 from .text_files import read_lines
 
 #: Suffixes of image files, in any case, in order of preference where two files share a stem.
@@ -26,6 +26,11 @@ _MAGIC = re.compile(r"[*?\[]")
 def is_image_name(name: str) -> bool:
     """Whether a file name ends like an image and is not hidden (``._photo.jpg`` of a Mac is)."""
     return os.path.splitext(name)[1].lower() in _RANK and not name.startswith(".")
+
+
+def _is_folder_name(name: str) -> bool:
+    """Whether a folder counts: not if it is hidden, or what a Mac adds to its archives."""
+    return not name.startswith(".") and name != "__MACOSX"
 
 
 def walk_images(folder: Path, wanted: Callable[[str], bool] = is_image_name) -> list[Path]:
@@ -56,7 +61,7 @@ def walk_images(folder: Path, wanted: Callable[[str], bool] = is_image_name) -> 
             continue
         seen.add((status.st_dev, status.st_ino))
         # In place and sorted: which way into a folder counts must not depend on the disk.
-        folders[:] = sorted(f for f in folders if not f.startswith(".") and f != "__MACOSX")
+        folders[:] = sorted(filter(_is_folder_name, folders))
         found += [Path(path, file) for file in files if wanted(file)]
     return sorted(found, key=lambda p: p.parts)
 
@@ -131,14 +136,16 @@ def images_by_stem(folder: Path) -> dict[str, Path]:
 
 
 def class_folders(root: Path) -> list[str]:
-    """Names of the folders in ``root``, hidden ones apart, sorted without regard to case.
+    """Names of the folders in ``root``, sorted without regard to case.
+
+    Those that :func:`walk_images` passes over are left out.
 
     Raises:
         UserError: ``root`` is no folder.
     """
     require_folder(root)
     with os.scandir(root) as entries:
-        names = [e.name for e in entries if e.is_dir() and not e.name.startswith(".")]
+        names = [e.name for e in entries if e.is_dir() and _is_folder_name(e.name)]
     return sorted(names, key=str.casefold)
 
 
@@ -201,8 +208,8 @@ class PathFinder:
         folder, _, file = path.rpartition("/")
         if folder not in self._folders:
             self._folders[folder] = str(find_below(self._root, folder) or self._root / folder)
-        found = os.path.join(self._folders[folder], file)
-        return found if os.path.isfile(found) else None
+        spelled = (os.path.join(self._folders[folder], name) for name in compositions(file))
+        return next(filter(os.path.isfile, spelled), None)
 
 
 def find_below(root: Path, folder: str) -> Path | None:

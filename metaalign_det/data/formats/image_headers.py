@@ -175,6 +175,17 @@ def orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height of an opened image after EXIF rotation.
+
+    A TIFF is loaded for it: Pillow turns it upright itself, and is sure of its size only then.
+    """
+    if image.format == "TIFF":
+        image.load()
+    width, height = image.size
+    return (height, width) if orientation(image) >= 5 else (width, height)  # it lies on its side
+
+
 def _try_size(file: str) -> tuple[int, int] | BadImageError:
     """An error is handed back rather than raised: who collects is known to the caller's thread."""
     try:
@@ -185,11 +196,7 @@ def _try_size(file: str) -> tuple[int, int] | BadImageError:
 
 def _read_size(file: str) -> tuple[int, int]:
     with open_image(file) as (image, stream):
-        if image.format == "TIFF":
-            image.load()  # Pillow turns it upright itself then, and only then knows its size
-        size = image.size
-        if orientation(image) >= 5:  # lies on its side
-            size = size[::-1]
+        size = upright_size(image)
         stream.seek(max(0, os.fstat(stream.fileno()).st_size - _LAST_BYTES))
         complete = _END.get(image.format or "", b"\0no such end") in stream.read()
     if not complete:

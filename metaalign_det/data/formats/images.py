@@ -10,7 +10,7 @@ from ...errors import UserError
 from .boxes import ImageRecord
 from .image_files import glob_images, is_glob, is_image_name, walk_images, where_to_look
 from .image_headers import require_image, with_sizes
-from .paths import inside, relative_id, require_file, resolve, show
+from .paths import inside, on_disk, relative_id, require_file, resolve, show
 from .problems import reported
 from .text_files import read_lines
 
@@ -82,7 +82,7 @@ def _read_list(path: Path, root: Path) -> list[Path]:
     images = []
     for n, text in read_lines(path, "image list", where_to_look()):
         where = f"{path}, line {n}"
-        image = inside(root, text, where)
+        image = on_disk(inside(root, text, where), root)
         if not is_image_name(image.name):
             raise UserError(f"{where}: {show(text)} is no image by its suffix")
         with reported():

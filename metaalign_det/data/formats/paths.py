@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import reprlib
 import stat
+import unicodedata
 from pathlib import Path, PurePosixPath
 
 from ...errors import UserError
@@ -65,6 +66,31 @@ def inside(root: Path, entry: str, where: str) -> Path:
             "LIST_ROOT) that holds them all"
         )
     return path
+
+
+def compositions(text: str) -> tuple[str, ...]:
+    """A text, and the same with its accents part of their letters, and behind them.
+
+    ``é`` is one character or two, which look alike: archives and lists made on a Mac have two.
+    """
+    if text.isascii():
+        return (text,)
+    forms = (unicodedata.normalize("NFC", text), unicodedata.normalize("NFD", text))
+    return tuple(dict.fromkeys((text, *forms)))
+
+
+def on_disk(path: Path, root: Path) -> Path:
+    """The path or, if there is nothing, what is there in another of :func:`compositions`.
+
+    Args:
+        path: below root, as something names it.
+        root: folder, whose own spelling is the right one.
+    """
+    if str(path).isascii() or os.path.exists(path):
+        return path
+    names = compositions(relative_id(path, root))
+    others = (Path(os.path.normpath(root / name)) for name in names)
+    return next(filter(os.path.exists, others), path)
 
 
 def _has_long_name(path: str) -> bool:

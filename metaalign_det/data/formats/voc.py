@@ -12,14 +12,14 @@ import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ...errors import BadImageError, UserError
 from .boxes import BoxFitter, ImageRecord, LabelledBox
 from .image_files import images_by_stem, walk_images, where_to_look
 from .image_headers import with_sizes
-from .paths import inside, relative_id, show
+from .paths import compositions, inside, on_disk, relative_id, show
 from .problems import report, reported
 from .records import report_boxes, report_sizes
 from .text_files import read_lines
@@ -38,7 +38,7 @@ VOC_CLASSES: tuple[str, ...] = (
 WATERCOLOR_CLASSES: tuple[str, ...] = ("bicycle", "bird", "car", "cat", "dog", "person")
 
 # The class-wise lists of VOC: "000001 -1" says that the image does not show the class.
-_CLASS_WISE = re.compile(r"(.*\S)\s+(?:-1|0|1)")
+_CLASS_WISE = re.compile(r".*\S\s+(?:-1|0|1)")
 
 
 def read_voc(
@@ -86,7 +86,8 @@ def read_voc(
 def read_split(root: str | Path, split: str) -> list[str]:
     """Image ids of one split, in the order of the file.
 
-    The second column of VOC's class-wise lists (-1, 0 or 1 on every line) is left out.
+    The second column of VOC's class-wise lists (-1, 0 or 1 on every line) is left out, unless
+    images are called so with it.
 
     Raises:
         UserError: the file is missing (with the path and the tree expected), empty, no text, or
@@ -97,9 +98,10 @@ def read_split(root: str | Path, split: str) -> list[str]:
     path = inside(lists, f"{split}.txt", "SPLIT")
     _require(path, root, split)
     lines = read_lines(path, "split")
-    class_wise = [_CLASS_WISE.fullmatch(text) for _, text in lines]
-    if lines and all(class_wise):
-        lines = [(n, match[1]) for (n, _), match in zip(lines, class_wise) if match]
+    if lines and is_class_wise(text for _, text in lines):
+        images = images_by_stem(root / "JPEGImages")
+        if not any(text in images for _, text in lines):
+            lines = [(n, text.rsplit(maxsplit=1)[0]) for n, text in lines]
     if not lines:
         raise UserError(f"{path} is empty: list one image id a line, without folder or suffix")
     seen: set[str] = set()
@@ -111,11 +113,18 @@ def read_split(root: str | Path, split: str) -> list[str]:
     return [image_id for _, image_id in lines]
 
 
+def is_class_wise(lines: Iterable[str]) -> bool:
+    """Whether every line of a list ends in -1, 0 or 1, which say if the image shows a class."""
+    return all(_CLASS_WISE.fullmatch(text) for text in lines)
+
+
 def _listed(root: Path, split: str) -> list[tuple[str, Path, Path]]:
     """Id, image and XML (which need not exist) of what a split lists."""
     ids = read_split(root, split)
     folder = root / "JPEGImages"
-    found = images_by_stem(folder)
+    there = images_by_stem(folder)
+    spelled = {i: next((s for s in compositions(i) if s in there), None) for i in ids}
+    found = {i: there[stem] for i, stem in spelled.items() if stem is not None}
     missing = [i for i in ids if i not in found]
     others = f" ({len(missing)} of {len(ids)} are missing)" if len(missing) > 1 else ""
     for image_id in missing:
@@ -126,7 +135,8 @@ def _listed(root: Path, split: str) -> list[tuple[str, Path, Path]]:
                 "for this folder?",
             )
         )
-    return [(i, found[i], root / "Annotations" / f"{i}.xml") for i in ids if i in found]
+    xml = root / "Annotations"
+    return [(i, found[i], on_disk(xml / f"{i}.xml", root)) for i in ids if i in found]
 
 
 def _all(root: Path, with_xml: bool) -> list[tuple[str, Path, Path]]:
@@ -137,7 +147,7 @@ def _all(root: Path, with_xml: bool) -> list[tuple[str, Path, Path]]:
     found = []
     for image in walk_images(images):
         image_id = os.path.splitext(relative_id(image, images))[0]
-        found.append((image_id, image, annotations / f"{image_id}.xml"))
+        found.append((image_id, image, on_disk(annotations / f"{image_id}.xml", annotations)))
     kept = [f for f in found if not with_xml or os.path.exists(f[2])]
     if len(kept) < len(found):
         logger.info(

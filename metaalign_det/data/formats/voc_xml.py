@@ -14,6 +14,8 @@ from .paths import show
 from .text_files import read_bytes
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_FLAGS = {"": False, "0": False, "0.0": False, "false": False}
+_FLAGS |= {"1": True, "1.0": True, "true": True}
 _MAX_DEPTH = 50  # elements within each other; VOC has 5
 _LARGEST = 1e9  # no image has as many pixels on a side
 
@@ -47,7 +49,7 @@ def read_annotation(path: str | Path) -> VocAnnotation:
 
     Raises:
         UserError: it is missing, no plain file, no XML, declares entities, or an object lacks a
-            name or has corners that are not numbers.
+            name, has corners that are not numbers, or is neither difficult nor not.
     """
     remedy = (
         " (for a target without labels, register the data set with LABELLED: False; for images "
@@ -107,7 +109,12 @@ def _read_object(element: ET.Element, path: str | Path) -> VocObject:
     name = (element.findtext("name") or "").strip()
     if not name:
         raise UserError(f"annotation {path}: an object without a name")
-    difficult = (element.findtext("difficult") or "").strip() == "1"
+    flag = (element.findtext("difficult") or "").strip()
+    difficult = _FLAGS.get(flag.lower())
+    if difficult is None:
+        raise UserError(
+            f"annotation {path}: <difficult> of {show(name)} must be 0 or 1, not {show(flag)}"
+        )
     box = element.find("bndbox")
     if box is None:
         return VocObject(name, None, difficult)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from ...errors import UserError
 from .boxes import BoxFitter, ImageRecord, LabelledBox
 from .image_files import is_image_name, walk_images, where_to_look
 from .image_headers import require_image, with_sizes
-from .paths import inside, relative_id, show
+from .paths import inside, on_disk, relative_id, show
 from .problems import reported
 from .records import report_boxes
 from .text_files import number, read_lines, read_yaml
@@ -45,7 +46,8 @@ def read_yolo(
 
     Returns:
         the images, sorted or in the order of a list, and the names in data.yaml. Lines of more
-        than five numbers are polygons (as for segmentation); their box is the smallest around.
+        than five fields are polygons (as for segmentation), and their box is the smallest around;
+        where data.yaml has ``kpt_shape`` they are a box and its keypoints, which are not read.
 
     Raises:
         UserError: a file is missing or wrong; names it and the line or key.
@@ -57,11 +59,12 @@ def read_yolo(
     records = [
         ImageRecord(str(image), relative_id(image, root), size, str(label), None)
         for image, size in with_sizes(images, lambda image: image)
-        for label in (label_file(image, root),)
+        for label in (on_disk(label_file(image, root), root),)
     ]
     if not labels:
         return records, ()
     names = class_names(content, data_yaml)
+    keypoints = _keypoint_fields(content, data_yaml)
     fitter = BoxFitter()
     missing = sum(not os.path.exists(r.where) for r in records)
     if records and missing == len(records):
@@ -80,7 +83,8 @@ def read_yolo(
     annotated = []
     for record in records:
         with reported():
-            annotated.append(record._replace(boxes=_read_labels(record, names, fitter)))
+            boxes = _read_labels(record, names, keypoints, fitter)
+            annotated.append(record._replace(boxes=boxes))
     report_boxes(f"{data_yaml}, {split}", fitter)
     return annotated, names
 
@@ -110,6 +114,20 @@ def class_names(content: dict[str, Any], data_yaml: Path) -> tuple[str, ...]:
             f"{data_yaml}: 'nc' is {show(content['nc'])}, but 'names' lists {len(names)} classes"
         )
     return tuple(name.strip() for name in names)
+
+
+def _keypoint_fields(content: dict[str, Any], data_yaml: Path) -> int:
+    """Numbers behind each box of a pose data set, ``kpt_shape: [points, 2 or 3]``; 0 of others."""
+    shape = content.get("kpt_shape")
+    if shape is None:
+        return 0
+    text = " ".join(map(str, shape)) if isinstance(shape, list) else ""
+    match = re.fullmatch(r"([0-9]{1,4}) ([23])", text)
+    if match is None:
+        raise UserError(
+            f"{data_yaml}: 'kpt_shape' must be [number of keypoints, 2 or 3], not {show(shape)}"
+        )
+    return int(match[1]) * int(match[2])
 
 
 def label_file(image: Path, root: Path) -> Path:
@@ -189,6 +207,7 @@ def _listed(text: str, list_file: Path, base: Path, root: Path, where: str) -> P
     inside(root, str(path), where)
     if not is_image_name(path.name):
         raise UserError(f"{where}: {show(text)} is no image by its suffix")
+    path = on_disk(path, root)
     require_image(path, f"{where}: ")
     return path
 
@@ -198,14 +217,17 @@ def _first_repeated(images: Sequence[Path]) -> Path:
     return next(i for i in images if i in seen or seen.add(i))
 
 
-def _read_labels(record: ImageRecord, names: Sequence[str], fitter: BoxFitter) -> list[LabelledBox]:
+def _read_labels(
+    record: ImageRecord, names: Sequence[str], keypoints: int, fitter: BoxFitter
+) -> list[LabelledBox]:
     path = Path(record.where)
     if not os.path.lexists(path):
         return []
     boxes = []
     for n, text in read_lines(path, "label file"):
         where = f"{path}, line {n}"
-        name, corners = _read_line(text.split(), where, names)
+        fields = _without_keypoints(text.split(), where, keypoints) if keypoints else text.split()
+        name, corners = _read_line(fields, where, names)
         width, height = record.size
         x0, y0, x1, y1 = corners
         pixels = [x0 * width, y0 * height, x1 * width, y1 * height]
@@ -214,6 +236,17 @@ def _read_labels(record: ImageRecord, names: Sequence[str], fitter: BoxFitter) -
         if inside_image is not None:
             boxes.append(LabelledBox(name, inside_image))
     return boxes
+
+
+def _without_keypoints(fields: list[str], where: str, keypoints: int) -> list[str]:
+    """Class and box of an object of a pose data set, which may also have no keypoints."""
+    if len(fields) not in (5, 5 + keypoints):
+        raise UserError(
+            f"{where}: {len(fields)} fields; by 'kpt_shape' in data.yaml an object has "
+            f"{5 + keypoints}, a class, a box and keypoints, or 5 without keypoints: correct one "
+            "of the two"
+        )
+    return fields[:5]
 
 
 def _read_line(fields: list[str], where: str, names: Sequence[str]) -> tuple[str, list[float]]:

@@ -76,6 +76,11 @@ def to_gray(image: Image.Image) -> np.ndarray:
     return np.asarray(_opaque(_eight_bits(image)).convert("L"))
 
 
+def to_rgb(image: Image.Image) -> np.ndarray:
+    """The same in color: shape (H, W, 3), uint8, RGB."""
+    return np.asarray(_opaque(_eight_bits(image)).convert("RGB"))
+
+
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Gray of more than 8 bits as 8-bit gray; other images as they are."""
     if image.mode != "F" and not image.mode.startswith("I"):

@@ -102,7 +102,11 @@ NEEDS = tuple(f.name for f in fields(Inputs))
 
 
 def merge(parts: Sequence[Inputs]) -> Inputs:
-    """The inputs of all images from those of several processes, in their order."""
+    """The inputs of all images from those of several processes, in their order.
+
+    A process may have had no image: its share says neither how wide features are nor whether
+    there are labels, and is passed over.
+    """
     merged = {}
     for name in NEEDS:
         values = [getattr(p, name) for p in parts if getattr(p, name) is not None]
@@ -113,7 +117,7 @@ def merge(parts: Sequence[Inputs]) -> Inputs:
         elif name in ("detections", "source_detections"):
             merged[name] = [d for part in values for d in part]
         else:
-            merged[name] = _concatenated(values)
+            merged[name] = _concatenated([v for v in values if _rows(v)] or values[:1])
     return Inputs(**merged)
 
 
@@ -127,6 +131,10 @@ def _concatenated(values: Sequence[Predictions | Mixtures | Tensor]) -> Any:
     )
 
 
+def _rows(value: Any) -> int:
+    return len(value.probabilities) if hasattr(value, "probabilities") else len(value)
+
+
 def require(inputs: Inputs, *needs: str) -> None:
     """Check that inputs are there, and of at least one image.
 
@@ -137,6 +145,5 @@ def require(inputs: Inputs, *needs: str) -> None:
         value = getattr(inputs, name)
         if value is None:
             raise UserError(f"a validator needs the input {name!r}, which was not collected")
-        size = len(value.probabilities) if hasattr(value, "probabilities") else len(value)
-        if not size:
+        if not _rows(value):
             raise UserError(f"a validator needs images, but the input {name!r} has none")

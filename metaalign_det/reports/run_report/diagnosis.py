@@ -124,11 +124,12 @@ def diagnose(groups: Sequence[Group], dataset: str, metric: str) -> Diagnoses:
 def _diagnose_run(
     run: RunFiles, dataset: str, truth: LabelledImages | None, average: Callable[[Curve], float]
 ) -> Diagnosis | None:
-    answers = run.inference("predictions", dataset)
-    if answers:
-        return _diagnose_classifier(run, dataset, answers)
+    answers, confusion = (run.inference(kind, dataset) for kind in ("predictions", "confusion"))
+    if answers and confusion:
+        return _diagnose_classifier(answers, confusion)
     detections = run.inference("detections", dataset)
-    if not detections or truth is None or not truth.truths:
+    # No file, not no detection: a detector that finds nothing has missed everything.
+    if detections is None or truth is None or not truth.truths:
         return None
     truths, detected = list(truth.truths.values()), truth.detected(detections)
     matches = match(truths, detected)
@@ -143,16 +144,15 @@ def _diagnose_run(
     )
 
 
-def _diagnose_classifier(run: RunFiles, dataset: str, answers: Sequence[Mapping]) -> Diagnosis:
-    saved = run.inference("confusion", dataset)
+def _diagnose_classifier(answers: Sequence[Mapping], confusion: Mapping) -> Diagnosis:
     by_image = {a["image_id"]: (a["label"], a["predicted"], a["score"]) for a in answers}
     return Diagnosis(
-        saved["classes"],
+        confusion["classes"],
         reliability(
             [score for _, _, score in by_image.values()],
             [label == predicted for label, predicted, _ in by_image.values()],
         ),
-        np.array(saved["matrix"]),
+        np.array(confusion["matrix"]),
         answers=by_image,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 
 from ...errors import UserError
@@ -10,20 +11,24 @@ from .groups import Group
 
 SOURCE, TARGET, OTHER = "source", "target", "other"
 
+_SPLIT = re.compile(r"(?<=.)_(train(val|ing)?|val(id|idation)?|test(ing)?)$")
+
 
 def domain_of(dataset: str, sources: Iterable[str], targets: Iterable[str]) -> str:
     """The domain whose training data have the most similar name.
 
-    ``mini_watercolor_test`` begins like the target ``mini_watercolor_train``, further than like
-    the source ``mini_photo_train``. On a tie it is the target, which may be a part of the source
-    in an oracle's training.
+    Best is the same name, then the same but for the split: ``photos_test`` is of
+    ``photos_train``, not of ``photos_night_train``. Else the longest common beginning counts:
+    ``mini_watercolor_v2_test`` begins like the target ``mini_watercolor_train``, further than like
+    the source ``mini_photo_train``; of two that are as long, the name that ends sooner. On a tie
+    it is the target, which may be a part of the source in an oracle's training.
 
     Returns:
         str: "source", "target", or "other" where the names have nothing in common.
     """
-    by_source = max((_shared(dataset, name) for name in sources), default=0)
-    by_target = max((_shared(dataset, name) for name in targets), default=0)
-    if not by_source and not by_target:
+    by_source = max((_likeness(dataset, name) for name in sources), default=_UNLIKE)
+    by_target = max((_likeness(dataset, name) for name in targets), default=_UNLIKE)
+    if max(by_source, by_target) <= _UNLIKE:
         return OTHER
     return TARGET if by_target >= by_source else SOURCE
 
@@ -63,7 +68,14 @@ def choose_dataset(domains: dict[str, str], domain: str, asked: str = "") -> str
     return next(iter([*tests, *names]), "")
 
 
-def _shared(a: str, b: str) -> int:
-    """Length of what both names begin with, in whole words."""
+#: Same name, same but for the split, length of the common beginning, minus that of the rest.
+_Likeness = tuple[bool, bool, int, int]
+_UNLIKE: _Likeness = (False, False, 0, 0)
+
+
+def _likeness(dataset: str, training: str) -> _Likeness:
+    """How alike a test set's and a training set's name are; at most _UNLIKE if not at all."""
+    a, b = (_SPLIT.sub("", name) for name in (dataset, training))
     prefix = os.path.commonprefix([f"{a}_", f"{b}_"])
-    return prefix.rfind("_") + 1
+    shared = prefix.rfind("_") + 1  # whole words
+    return dataset == training, a == b, shared, shared - len(b)

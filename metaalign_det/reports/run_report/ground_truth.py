@@ -75,7 +75,7 @@ def read_ground_truth(dataset: str, run: RunFiles) -> LabelledImages:
         dicts = load_labelled(dataset)
     known = list(classes_of(dataset) or ())
     # The classes that were scored, in their order, which need not be all of the data set's.
-    names = list(run.inference("voc", dataset).get("objects", {})) or known
+    names = list((run.inference("voc", dataset) or {}).get("objects", {})) or known
     files = {d.get("image_id", d.get("file_name")): d["file_name"] for d in dicts}
     if any("annotations" in d for d in dicts):
         truths = truths_by_image(dataset, dicts, index_map(known, names))

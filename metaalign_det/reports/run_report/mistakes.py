@@ -97,6 +97,8 @@ def calibration_section(comparison: Comparison) -> Section:
                 "answers": [int(r.count.sum()) for r in found],
             }
             confidence, accuracy = _pooled(found)
+            if not len(confidence):  # no answer at all
+                continue
             color = comparison.color(group)
             lines.append(Line(group.label, confidence, accuracy, color))
             legend.append((swatch(color), group.label))

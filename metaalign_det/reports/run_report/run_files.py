@@ -102,7 +102,7 @@ class RunFiles:
     def _evaluated(self) -> Iterable[tuple[ScoreKey, float]]:
         for dataset in self.tests:
             for kind, task in (("voc", "voc"), ("confusion", "classification")):
-                results = self.inference(kind, dataset).get("results", {})
+                results = (self.inference(kind, dataset) or {}).get("results", {})
                 for metric, value in results.items():
                     value = np.nan if value is None else float(value)
                     yield ScoreKey(STUDENT, dataset, f"{task}/{metric}"), value
@@ -111,13 +111,16 @@ class RunFiles:
         """A file that an evaluator wrote, ``inference/<dataset>/<kind>_<dataset>.json``.
 
         Returns:
-            its content; an empty mapping where there is no such file.
+            its content, which may be empty; None where there is no such file.
 
         Raises:
             UserError: it cannot be read.
         """
         folder = self.folder / "inference" / dataset
-        return _read_json(report_path(folder, kind, dataset, ".json")) if folder.is_dir() else {}
+        if not folder.is_dir():
+            return None
+        path = report_path(folder, kind, dataset, ".json")
+        return _read_json(path) if path.is_file() else None
 
 
 def parse_score_key(name: str, tests: Iterable[str]) -> ScoreKey | None:

@@ -10,8 +10,10 @@ from html import escape
 import cv2
 import numpy as np
 
+from ...errors import UserError
 from ...evaluation.average_precision import Detected, Truth
 from ...evaluation.matching import TRUE, match
+from ...files import printable
 from ..document import Card, Figure
 from .diagnosis import SCORE_THRESHOLD, Diagnoses, Diagnosis
 from .ground_truth import LabelledImages
@@ -111,13 +113,19 @@ class _Picture:
 
 
 def _picture(file: str) -> _Picture | None:
-    image = cv2.imread(file) if file else None
-    if image is None:
+    if not file:
+        return None
+    # Imported here: Detectron2 takes seconds, and whoever has files has loaded it.
+    from ...data.views.images import read_image
+
+    try:
+        image = np.ascontiguousarray(read_image(file))
+    except UserError:
         return None
     height, width = image.shape[:2]
     scale = min(1.0, _LONGER_SIDE / max(height, width))
     if scale < 1:
-        size = (round(width * scale), round(height * scale))
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 85])
     data = base64.b64encode(encoded.tobytes()).decode("ascii")
@@ -150,8 +158,8 @@ def _detector_card(
         )
         alt = _say(drawn, truth.class_names)
         figures.append(Figure(label, _drawing(picture, layer, drawn, truth, label, alt), alt))
-    heading = f"{sample.image}: {_count(sample.before)} before, {_count(sample.after)} after"
-    return Card(heading, "", figures)
+    counts = f"{_count(sample.before)} before, {_count(sample.after)} after"
+    return Card(f"{printable(str(sample.image))}: {counts}", "", figures)
 
 
 def _classifier_card(

@@ -176,7 +176,7 @@ def _calibrated(comparison: Comparison) -> Verdict | None:
     at_home = comparison.on_source.of(best)
     if at_home:
         ece = mean_and_sd([100 * d.reliability.ece for d in at_home])[0]
-        text += f"; on the source by {number(ece)} points"
+        text += "" if math.isnan(ece) else f"; on the source by {number(ece)} points"
     return Verdict(f"{text}.")
 
 

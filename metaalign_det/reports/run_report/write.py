@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 from ...errors import UserError
+from ...files import write_text
 from ..document import Document, Section
 from ..render import to_html, to_json, to_markdown
 from .comparison import Comparison, compare
@@ -34,6 +37,12 @@ SECTIONS: tuple[Callable[[Comparison], Section], ...] = (
     cost_section,
 )
 
+#: Stems of ``.json`` files that runs and sweeps keep in their folders.
+_OF_RUNS = ("metrics", "result", "selection", "run", "job")
+# What tells an earlier report's files from others: the subtitle, and keys of the summary.
+_SUBTITLE = re.compile(r"^\d+ runs of \d+ settings, compared by ", re.MULTILINE)
+_SUMMARY = {"baseline", "best", "target", "metric", "differences"}
+
 
 def write_report(
     runs: Folders,
@@ -53,7 +62,7 @@ def write_report(
     Args:
         runs: ``OUTPUT_DIR`` of each run, or (label, ``OUTPUT_DIR``), or a mapping of them; a
             folder that is no run stands for all runs below it.
-        output: the HTML file; its folder is made.
+        output: the HTML file; its folder is made. Earlier reports are replaced.
         title: "" = the target's name.
         baseline: label of the setting that the others are compared with; "" = the first.
         metric: a score as in ``metrics.json``, such as "voc/AP50_area"; "" = AP50_11pt of
@@ -64,11 +73,13 @@ def write_report(
         Path: ``output``.
 
     Raises:
-        UserError: a folder that holds no run, runs without results, an unknown name.
+        UserError: a folder that holds no run, runs without results, an unknown name; the
+            Markdown or JSON file beside ``output`` is a run's, or is there and no report.
     """
     output = Path(output)
     if output.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"--output {output}: the report is a file, name it *.html")
+    _check_beside(output)
     groups = group_runs(find_runs(runs))
     if baseline:
         groups = put_first(groups, baseline)
@@ -82,7 +93,38 @@ def write_report(
         [section for section in sections if section.blocks],
     )
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(to_html(document), encoding="utf-8")
-    output.with_suffix(".md").write_text(to_markdown(document), encoding="utf-8")
+    write_text(output, to_html(document))
+    write_text(output.with_suffix(".md"), to_markdown(document))
     to_json(document, output.with_suffix(".json"))
     return output
+
+
+def _check_beside(output: Path) -> None:
+    """Nothing but an earlier report is overwritten by the files that the user has not named.
+
+    Raises:
+        UserError: see :func:`write_report`.
+    """
+    if output.stem.lower() in _OF_RUNS:
+        raise UserError(
+            f"--output {output}: beside it goes {output.stem}.json, which is the name of a file "
+            "that runs keep themselves; choose another name, such as report.html"
+        )
+    for path in (output.with_suffix(".md"), output.with_suffix(".json")):
+        if path.exists() and not _is_report(path):
+            raise UserError(
+                f"--output {output}: beside it goes {path.name}, and the {path} that is there is "
+                "no earlier report; choose another name, or move that file away"
+            )
+
+
+def _is_report(path: Path) -> bool:
+    """Whether a Markdown or JSON file has been written by :func:`write_report`."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".md":
+            return _SUBTITLE.search(text) is not None
+        summary = json.loads(text)["summary"]
+        return isinstance(summary, dict) and summary.keys() >= _SUMMARY
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return False

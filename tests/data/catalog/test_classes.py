@@ -26,6 +26,12 @@ def test_intersection_keeps_the_order_of_the_first():
     assert agree(lists, "intersection") == ("cat", "dog")
 
 
+def test_an_accent_is_the_same_however_it_is_composed():
+    assert agree({"mac": ("Cafe\u0301", "tea"), "pc": ("Caf\u00e9",)}, "intersection") == (
+        "Cafe\u0301",
+    )
+
+
 def test_a_list_is_taken_as_it_is():
     assert agree(LISTS, ["dog", "cat"]) == ("dog", "cat")
 
@@ -37,6 +43,8 @@ def test_a_list_is_taken_as_it_is():
         ({"a": ("cat",), "b": ("dog",)}, "intersection", "a, b have no class in common"),
         (LISTS, ["cat", "dogs"], "lists dogs, which 'photo' lacks.*did you mean 'dog'"),
         (LISTS, "union", "must be empty, 'intersection' or a list, not 'union'"),
+        (LISTS, [], "is a list without any name: name the classes to use"),
+        (LISTS, (), "is a list without any name: name the classes to use"),
         (LISTS, [3], "DATASETS.CLASSES must be a list of names; 3 is none"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from detectron2.data import MetadataCatalog
 
 from metaalign_det.data.catalog.domains import load_labelled, load_unlabelled
 from metaalign_det.data.catalog.register import register_from_config
@@ -29,6 +30,13 @@ def test_voc_with_its_lists(tmp_path, catalog):
     assert (found.format, found.kind) == ("voc", "detection")
     assert set(found.splits) == {"test", "trainval"} and found.split("train", "trainval")
     assert len(read(found, "trainval")) == 3
+
+
+def test_voc_lists_of_some_images_are_splits_too(tmp_path):
+    tree = make_tiny_voc(tmp_path, images=2, trees=("watercolor",)) / "watercolor"
+    for name, text in (("day_train", "000001\n"), ("cat_train", "000001  1\n000002 -1\n")):
+        (tree / "ImageSets" / "Main" / f"{name}.txt").write_text(text)
+    assert set(detect(tree).splits) == {"train", "test", "day_train"}
 
 
 def test_voc_without_lists_and_in_any_nesting(tmp_path, catalog):
@@ -98,6 +106,70 @@ def test_a_folder_per_class_also_below_splits(tmp_path, catalog):
     assert (found.format, found.kind, list(found.splits)) == ("folder", "classification", ["all"])
     assert [d["label"] for d in read(found, "all")] == [0, 0, 1, 1]
     assert set(detect(tmp_path / "split").splits) == {"train", "test"}
+
+
+def test_splits_in_capitals_are_the_same_splits(tmp_path, catalog):
+    for split, images in (("Test", 1), ("Train", 3), ("Val", 2)):
+        for n in range(images):
+            save_image(tmp_path / "sorted" / split / "cat" / f"{n}.png")
+            save_image(tmp_path / "sorted" / split / "dog" / f"{n}.png")
+    tree = make_tiny_voc(tmp_path, images=3, trees=("watercolor",)) / "watercolor"
+    for name in ("train", "test"):
+        path = tree / "ImageSets" / "Main" / f"{name}.txt"
+        path.rename(path.with_stem(name.capitalize()))
+    for folder, images in (("sorted", 6), ("watercolor", 3)):
+        found = detect(tmp_path / folder)
+        assert found.choose("train") == "Train" and found.choose("test", "val") == "Test"
+        assert len(read(found, found.choose("train"))) == images
+        catalog.remove("found")
+        MetadataCatalog.remove("found")
+
+
+def test_which_of_several_splits_is_meant_is_not_guessed(tmp_path):
+    for split in ("val", "test"):
+        for label in ("cat", "dog"):
+            save_image(tmp_path / "photos" / split / label / "1.png")
+    found = detect(tmp_path / "photos")
+    message = "photos has the splits test, val, and none is called train: give the folder"
+    with pytest.raises(UserError, match=message):
+        found.choose("train", "training")
+    assert detect(tmp_path / "photos" / "val").choose("train") == "all"
+
+
+def test_a_coco_file_that_writes_accents_as_numbers(tmp_path, catalog):
+    content = coco_json()
+    for image in content["images"]:
+        image["file_name"] = f"caf\u00e9/{image['id']}.jpg"
+    json_file = make_tiny_coco(tmp_path, content)
+    assert "\\u00e9" in json_file.read_text()
+    found = detect(tmp_path)
+    assert found.format == "coco" and len(read(found, "all")) == 2
+
+
+def make_coco_files(root, *files):
+    for file in files:
+        content = coco_json()
+        path = root / file
+        for image in content["images"]:
+            image["file_name"] = f"{path.stem}/{image['id']}.jpg"
+        make_tiny_coco(root, content).rename(path)
+    return root
+
+
+def test_each_of_several_coco_files_is_a_split(tmp_path, catalog):
+    for folder in ("annotations", "old"):
+        (tmp_path / folder).mkdir()
+    make_coco_files(tmp_path, "annotations/day.json", "annotations/night.json", "old/night.json")
+    found = detect(tmp_path)
+    assert set(found.splits) == {"day", "annotations_night", "old_night"}
+    assert len(read(found, "day")) == 2
+    with pytest.raises(UserError, match="none is called train: give the JSON file"):
+        found.choose("train")
+
+
+def test_other_annotations_of_the_same_coco_images_are_no_split(tmp_path):
+    names = ("instances_train2017.json", "person_keypoints_train2017.json", "val.json")
+    assert set(detect(make_coco_files(tmp_path, *names)).splits) == {"train", "val"}
 
 
 def test_images_in_any_nesting(tmp_path, catalog):

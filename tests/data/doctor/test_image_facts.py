@@ -7,12 +7,19 @@ import pytest
 from PIL import Image
 
 from metaalign_det.data.doctor.image_facts import look_at, perceptual_hash, read_facts
+from metaalign_det.data.formats.image_headers import read_image_sizes
+from metaalign_det.data.views.images import read_image
 
 
 def photo(size=(640, 480)):
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (7, 9, 3)).astype(np.uint8)
     return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
+
+
+def upright(file):
+    height, width, _ = read_image(file).shape
+    return width, height
 
 
 def bits(a, b):
@@ -45,6 +52,10 @@ def test_the_size_is_that_of_the_upright_image(tmp_path):
     exif[0x0112] = 6
     photo((60, 40)).save(tmp_path / "turned.jpg", exif=exif)
     assert look_at(str(tmp_path / "turned.jpg")).size == (40, 60)
+    for turned in range(1, 9):
+        photo((60, 40)).save(tmp_path / "turned.tif", tiffinfo={0x0112: turned})
+        file = tmp_path / "turned.tif"
+        assert look_at(str(file)).size == read_image_sizes([file])[0] == upright(file)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "I;16", "1"])

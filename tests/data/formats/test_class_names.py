@@ -45,6 +45,31 @@ def test_classes_win_over_ignore():
     assert rule(("cat",), ["cat", "*"]).number({"cat": "a"})[1] == {"cat": 0}
 
 
+@pytest.mark.parametrize(("one", "other"), [("a", "A"), ("1-1", "11"), ("Red car", "red_car")])
+def test_classes_that_differ_in_spelling_only_are_not_quietly_one(one, other):
+    seen = {one: "x.xml", "dog": "x.xml", other: "y.xml"}
+    for declared in (None, [one, "dog", other]):
+        with pytest.raises(UserError, match="differ only in case.*rename one.*CLASS_MAP") as caught:
+            rule().number(seen, declared)
+        assert f"'{one}' (x.xml)" in str(caught.value) and f"'{other}' (y.xml)" in str(caught.value)
+
+
+def test_spellings_of_a_class_are_one_where_the_settings_say_so():
+    seen = {"a": "x", "A": "y", "dog": "z"}
+    for made in (rule(("dog", "a")), rule(None, (), A="a"), rule(None, (), a="A")):
+        index, numbers = made.number(seen, list(seen))
+        assert len(index.names) == 2 and numbers["a"] == numbers["A"] == index.find("a")
+    assert rule(None, ["a"]).number(seen)[0].names == ("dog",)
+    # Of the names themselves: what others become may be spelled in another way.
+    assert rule(None, (), kitten="cat").number({"kitten": "x", "Cat": "y"})[1]["kitten"] == 0
+
+
+def test_an_accent_is_part_of_its_letter_or_behind_it():
+    composed, behind = "Caf\u00e9", "Cafe\u0301"
+    assert rule((composed,)).number({behind: "a"})[1] == {behind: 0}
+    assert len(rule().number({behind: "a", composed: "b"})[0].names) == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -143,3 +143,12 @@ def test_sizes_of_the_file_are_trusted_over_the_json(tmp_path, caplog):
     content["images"][0]["width"] = 60
     assert load(make_tiny_coco(tmp_path, content))[0]["width"] == 80
     assert "image 10 says 60x60" in caplog.text
+
+
+@pytest.mark.parametrize("convert", [float, str])
+def test_a_size_may_be_written_as_a_fraction_or_as_text(tmp_path, caplog, convert):
+    content = coco_json()
+    for image in content["images"]:
+        image.update(width=convert(image["width"]), height=convert(image["height"]))
+    load(make_tiny_coco(tmp_path, content))
+    assert not caplog.text

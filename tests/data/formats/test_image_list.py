@@ -66,6 +66,16 @@ class TestFolders:
         (tmp_path / "A" / "notes.txt").write_text("no image")
         assert labels(load_image_folder(tmp_path)) == {"A/1.jpg": 0, "b/1.jpg": 1}
 
+    def test_what_a_mac_adds_to_an_archive_is_no_class(self, tmp_path):
+        make_images(tmp_path, "cat/1.jpg", "dog/1.jpg")
+        (tmp_path / "__MACOSX" / "cat").mkdir(parents=True)
+        assert read_folder(tmp_path, rule())[0] == ("cat", "dog")
+
+    def test_folders_that_differ_in_spelling_only_are_not_quietly_one_class(self, tmp_path):
+        make_images(tmp_path, "A/1.jpg", "a/1.jpg", "b/1.jpg")
+        with pytest.raises(UserError, match="'A' .* and 'a' .* differ only in case"):
+            read_folder(tmp_path, rule())
+
     def test_a_relative_root_is_below_detectron2_datasets(self, tmp_path, monkeypatch, catalog):
         make_images(tmp_path, "mine/a/1.jpg")
         monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))

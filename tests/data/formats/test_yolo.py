@@ -84,6 +84,22 @@ def test_a_polygon_becomes_its_box(tmp_path):
     assert load(tmp_path)[0]["annotations"][0]["bbox"] == pytest.approx([8, 15, 40, 45])
 
 
+@pytest.mark.parametrize(
+    "points, numbers", [("[2, 2]", ".45 .45 .55 .55"), ("[2, 3]", ".45 .45 2 0 0 0")]
+)
+def test_an_object_with_keypoints_is_its_box(tmp_path, points, numbers):
+    data = make_tiny_yolo(tmp_path)
+    with data.open("a") as file:
+        file.write(f"kpt_shape: {points}\n")
+    label = tmp_path / "labels/train/0 b.txt"
+    label.write_text(f"0 .5 .5 .2 .4 {numbers}\n1 .5 .5 .2 .4\n")
+    boxes = [a["bbox"] for a in load(tmp_path)[0]["annotations"]]
+    assert boxes == [pytest.approx([32, 18, 48, 42])] * 2
+    label.write_text("0 .1 .5 .5 .25 .5 .75\n")
+    with pytest.raises(UserError, match="line 1: 7 fields; by 'kpt_shape' in data.yaml"):
+        load(tmp_path)
+
+
 def test_a_target_needs_neither_labels_nor_names(tmp_path):
     data = make_tiny_yolo(tmp_path)
     data.write_text("train: images/train\n")
@@ -127,6 +143,7 @@ def test_a_wrong_line_is_named(tmp_path, line, message):
         ("train: images/train\nnc: 3\nnames: [a, b]", "'nc' is '3', but 'names' lists 2"),
         ("train: 5\nnames: [a]", "a folder or a list of images is expected"),
         ("train: {a: b}\nnames: [a]", "'train' must be a folder or a list"),
+        ("train: images/train\nnames: [a, b]\nkpt_shape: 17", "'kpt_shape' must be"),
         ("[" * 10000, "nested too deeply"),
         ("a: b: c", "is not valid YAML"),
         ("- a", "expected keys"),

@@ -129,6 +129,16 @@ def test_scores_of_shares_of_the_images_are_those_of_all():
         assert validator(merge(parts)) == pytest.approx(validator(whole))
 
 
+def test_a_share_without_images_changes_nothing_wherever_it_stands():
+    nothing = Predictions(torch.zeros(0, 2), torch.zeros(0, 1))  # as collect leaves it
+    full = said(SURE, [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], [0, 1])
+    for order in ([full, nothing, full], [nothing, full, full], [full, full, nothing]):
+        merged = merge([Inputs(target=x, source=x) for x in order]).source
+        assert torch.equal(merged.features, torch.cat([full.features] * 2))
+        assert merged.labels.tolist() == [0, 1, 0, 1]
+    assert len(merge([Inputs(target=nothing)] * 2).target.probabilities) == 0
+
+
 def test_directions_put_a_sure_and_balanced_model_where_the_papers_do():
     better = {
         name: v.goodness(score(name, SURE * 2)) > v.goodness(score(name, UNSURE * 2))

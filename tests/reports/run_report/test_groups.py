@@ -89,6 +89,18 @@ def test_the_baseline_goes_first(runs):
         # An oracle trains on the target.
         ("clipart_test", ["voc20_2007_trainval", "clipart_train"], ["clipart_train"], "target"),
         ("other_set", ["voc20_2007_trainval"], ["clipart_train"], "other"),
+        # One name is the beginning of the other.
+        ("photos_test", ["photos_train"], ["photos_night_train"], "source"),
+        ("photos_night_test", ["photos_train"], ["photos_night_train"], "target"),
+        ("photos_night_val", ["photos_night_trainval"], ["photos"], "source"),
+        ("photos_rain_test", ["photos_train"], ["photos_night_train"], "source"),
+        ("photos_rain_test", ["photos_night_train"], ["photos_train"], "target"),
+        ("photos_night_rain_test", ["photos_train"], ["photos_night_train"], "target"),
+        # The split is what tells the domains apart.
+        ("visda_train", ["visda_train"], ["visda_validation"], "source"),
+        ("visda_validation", ["visda_train"], ["visda_validation"], "target"),
+        ("visda_test", ["visda_train"], ["visda_validation"], "target"),
+        ("test", ["train"], ["val"], "other"),
     ],
 )
 def test_domains_are_told_by_names(dataset, sources, targets, expected):

@@ -12,7 +12,7 @@ from metaalign_det.errors import UserError
 from metaalign_det.evaluation.label_free.outcome import Candidate, Chosen, Outcome
 from metaalign_det.reports.run_report import write_report
 
-from .make_runs import TARGET, register_tiny, write_classifier, write_detector
+from .make_runs import SOURCE, TARGET, register_tiny, write_classifier, write_detector
 
 
 @pytest.fixture
@@ -85,6 +85,7 @@ def test_the_file_needs_no_network_and_is_the_same_when_written_again(runs, tmp_
     html = path.read_text()
     assert not re.search(r"(src|href)=\"(https?:)?//|url\(|@import|<script", html)
     assert write_report(runs, tmp_path / "again.html").read_text() == html
+    assert write_report(runs, path).read_text() == html  # an earlier report is replaced
 
 
 def test_five_runs_take_less_than_ten_seconds(runs, tmp_path):
@@ -179,6 +180,58 @@ def test_what_does_not_exist_is_named(runs, tmp_path, arguments, message):
 def test_the_output_is_an_html_file(runs, tmp_path):
     with pytest.raises(UserError, match="name it"):
         write_report(runs, tmp_path / "report")
+
+
+@pytest.mark.parametrize("name", ["metrics", "result", "Selection"])
+def test_a_report_is_not_written_over_the_files_of_a_run(runs, name):
+    folder = runs["before"] / "seed0"
+    before = {f: f.read_bytes() for f in folder.iterdir() if f.is_file()}
+    with pytest.raises(UserError, match=f"{name}.html: beside it goes {name}.json"):
+        write_report([folder], folder / f"{name}.html")
+    assert {f: f.read_bytes() for f in folder.iterdir() if f.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("notes.md", "# Notes\n\nOf my runs."),
+        ("notes.json", '{"title": "Notes", "summary": "mine"}'),
+        ("notes.json", "[1]"),
+        ("notes.json", "no JSON"),
+    ],
+)
+def test_what_lies_beside_the_page_and_is_no_report_is_not_written_over(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    # Before any work: that there is no such run has not been looked at.
+    with pytest.raises(UserError, match=f"{name} that is there is no earlier report"):
+        write_report([tmp_path / "gone"], tmp_path / "notes.html")
+    assert (tmp_path / name).read_text() == text
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_detector_that_finds_nothing_has_missed_everything(runs, tmp_path):
+    for dataset in (TARGET, SOURCE):
+        for seed in range(3):
+            folder = runs["before"] / f"seed{seed}" / "inference" / dataset
+            (folder / f"detections_{dataset}.json").write_text("[]")
+    _, markdown, numbers = texts(write_report(runs, tmp_path / "report.html"))
+    assert "No predictions" not in markdown
+    errors = numbers["errors"]["before"]
+    assert errors["missed"]["count"] == [8, 8, 8] and errors["missed"]["cost"] == [100.0] * 3
+    assert errors["background"]["count"] == [0, 0, 0]
+    assert numbers["confusion"]["before"]["matrix"] == [[0, 0, 12], [0, 0, 12], [0, 0, 0]]
+    assert numbers["calibration"]["before"][TARGET]["answers"] == [0, 0, 0]
+    # Of the collapsed run alone, too.
+    _, markdown, _ = texts(write_report([runs["before"]], tmp_path / "alone.html"))
+    assert "mostly missed objects" in markdown
+
+
+def test_a_detector_without_saved_detections_is_named(runs, tmp_path):
+    for file in runs["before"].rglob("detections_*.json"):
+        file.unlink()
+    _, markdown, numbers = texts(write_report(runs, tmp_path / "report.html"))
+    assert f"No predictions on {TARGET} were saved by before." in markdown
+    assert list(numbers["errors"]) == ["after"]
 
 
 def test_a_run_without_any_evaluation_is_refused(tmp_path):
