@@ -67,9 +67,17 @@ class Learning:
             )
         return cls(average, teacher, burn_in, cfg.METAALIGN.SPLIT_DOMAINS)
 
-    def objectives(self, step: StepContext, batches: Sequence[Batch]) -> Objectives:
-        """Both objectives of a step."""
-        align = step.iteration >= self.burn_in
+    def objectives(
+        self, step: StepContext, batches: Sequence[Batch], align: bool | None = None
+    ) -> Objectives:
+        """Both objectives of a step.
+
+        Args:
+            step: which step, of which model.
+            batches: its micro-batches.
+            align: whether there is an alignment; None = after burn-in.
+        """
+        align = step.iteration >= self.burn_in if align is None else align
         return Objectives(step, batches, self.teacher, align=align, split=self.split)
 
     def metrics(self) -> dict[str, float]:

@@ -29,7 +29,7 @@ from .learning import Learning
 from .objectives import Objectives, untracked
 from .source import GradientSource
 from .stage_groups import build_stage_groups
-from .step import Batch, Gradients, StepContext
+from .step import Batch, Gradients, StepContext, split_batch
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +38,8 @@ ALPHAS = ("lr", "constant", "length", "relative")
 
 #: Names of METAALIGN.ROLE in configs of earlier versions and in the paper.
 _ROLE_ALIASES = {"domain": "alignment"}
+
+_CHANGE = "lookahead/relative_change"
 
 
 class MetaAlignGradients(GradientSource):
@@ -64,6 +66,7 @@ class MetaAlignGradients(GradientSource):
         node = cfg.METAALIGN
         self.cfg = node
         self.base_lr = cfg.SOLVER.BASE_LR
+        self.micro_batches = cfg.SOLVER.ACCUMULATION_STEPS
         self.role = _ROLE_ALIASES.get(node.ROLE, node.ROLE)
         self.joint = JointGradients(self.learning)
         self.groups = build_stage_groups(cfg, model)
@@ -112,9 +115,12 @@ class MetaAlignGradients(GradientSource):
         )
         if node.ORDER == "exact":  # a missing second derivative shows at once
             roles = ("alignment", "task") if self.role == "alternate" else (self.role,)
+            # As little memory as a step needs, and with the alignment that burn-in puts off.
+            part = split_batch(batch, self.micro_batches)[:1]
             with untracked(step.model):
                 for role in roles:
-                    self._step(step, self.learning.objectives(step, [batch]), role, 1e-6)
+                    objectives = self.learning.objectives(step, part, align=True)
+                    self._step(step, objectives, role, 1e-6)
 
     def __call__(self, step: StepContext, batches: Sequence[Batch]) -> Gradients:
         node = self.cfg
@@ -124,13 +130,15 @@ class MetaAlignGradients(GradientSource):
         role = self.role_at(step.iteration)
         alpha = self.alpha_at(step.iteration, step.lr_share)
         due = self._is_due(step.iteration, node.TELEMETRY_PERIOD)
-        measure = self._is_due(step.iteration, self._measuring_period())
+        warm_up = self._warm_up(step.iteration)
+        measure = warm_up > 0 and self._is_due(step.iteration, self._measuring_period())
         with step.model.fixed_samples() if measure else nullcontext():
             result = self._step(step, objectives, role, alpha, due, measure)
         if result.finite:
             self._update_beta(result.beta_gradient, step.lr_share)
             if node.ALPHA == "relative" and measure:
-                self._follow(role, alpha, result.telemetry["lookahead/relative_change"])
+                result.telemetry[_CHANGE] = self._mean_change(step, result)
+                self._follow(role, result.telemetry[_CHANGE], warm_up)
         metrics = self.learning.metrics()
         for name, value in result.telemetry.items():
             quantity, _, group = name.removeprefix("lookahead/").partition("/")
@@ -178,13 +186,29 @@ class MetaAlignGradients(GradientSource):
             alpha *= self.base_lr * lr_share
         elif self.cfg.ALPHA == "relative":
             alpha = self.measured_alpha.get(self.role_at(iteration), alpha)
-        if self.cfg.WARMUP_ITERS:
-            alpha *= min(1.0, (iteration - self.cfg.START_ITER) / self.cfg.WARMUP_ITERS)
-        return alpha
+        return alpha * self._warm_up(iteration)
 
-    def _follow(self, role: str, alpha: float, change: float) -> None:
-        """Move alpha towards the relative change that is asked for, by at most a factor of 2."""
-        factor = self.cfg.RELATIVE_CHANGE / max(change, 1e-12)
+    def _warm_up(self, iteration: int) -> float:
+        """The share of alpha in [0, 1] that METAALIGN.WARMUP_ITERS leaves."""
+        if not self.cfg.WARMUP_ITERS:
+            return 1.0
+        return min(1.0, (iteration - self.cfg.START_ITER) / self.cfg.WARMUP_ITERS)
+
+    def _mean_change(self, step: StepContext, result: StepResult) -> float:
+        """The relative change, the same in every process: all have to follow one alpha."""
+        change = result.telemetry[_CHANGE]
+        if self.cfg.INNER_GRADIENT == "global":
+            return change
+        number = result.beta_gradient.new_tensor(change)
+        return float(step.reduce([(_CHANGE, number)], {_CHANGE: number})[0])
+
+    def _follow(self, role: str, change: float, warm_up: float) -> None:
+        """Move alpha towards the relative change that is asked for, by at most a factor of 2.
+
+        While it warms up towards the same share of that change, which is about linear in alpha.
+        """
+        factor = warm_up * self.cfg.RELATIVE_CHANGE / max(change, 1e-12)
+        alpha = self.measured_alpha.get(role, self.cfg.META_LR)
         self.measured_alpha[role] = alpha * min(2.0, max(0.5, factor))
 
     def _measuring_period(self) -> int:

@@ -74,7 +74,18 @@ class ProjectedGradients(GradientSource):
         return Gradients(result.gradients, result.losses, result.finite, metrics)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"weighting": self.projection.weighting.state_dict()}
+        return {"weightings": self.projection.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.projection.weighting.load_state_dict(state["weighting"])
+        names = list(self.projection.weightings)
+        # Earlier versions kept one state for all stage groups.
+        saved = state.get("weightings", dict.fromkeys(names, state.get("weighting", {})))
+        if not any(saved.values()):
+            return
+        if list(saved) != names:
+            raise UserError(
+                f"the checkpoint weighs gradients in {list(saved)}, the config in {names}; "
+                "ADAPTATION.PER_STAGE, METAALIGN.STAGES and MODEL.BACKBONE.FREEZE_AT must not "
+                "change between a run and its resumption"
+            )
+        self.projection.load_state_dict(saved)

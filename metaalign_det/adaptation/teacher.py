@@ -62,11 +62,13 @@ class WeightAverage:
             self.copy_from(model)
             return
         average, student = self.model.state_dict(), model.state_dict()
-        floating = [k for k, v in average.items() if v.is_floating_point()]
+        # A tensor under two names (tied weights) moves once.
+        names = {(v.data_ptr(), v.shape): k for k, v in average.items()}.values()
+        floating = [k for k in names if average[k].is_floating_point()]
         torch._foreach_lerp_(
             [average[k] for k in floating], [student[k] for k in floating], 1 - self.decay
         )
-        for name in average.keys() - set(floating):
+        for name in set(names) - set(floating):
             average[name].copy_(student[name])
 
     def state_dict(self) -> dict[str, Any]:
@@ -157,7 +159,7 @@ class Teacher:
             return [None] * len(batches)
         if not self.average.started:
             self.average.copy_from(step.model)
-        lessons = []
+        lessons: list[Lesson | None] = []
         labels: list[dict] = []
         for index, batch in enumerate(batches):
             weak, strong = batch.get("target", []), batch.get("target_strong", [])
@@ -166,6 +168,9 @@ class Teacher:
                     "a teacher needs a weak and a strong view of every target image: set "
                     "INPUT.VIEWS.TARGET to 'both'"
                 )
+            if not weak:
+                lessons.append(None)
+                continue
             step.streams.part = f"{index}/teacher"
             with torch.no_grad(), step.autocast(), step.streams("teacher"):
                 if self.method == "hard":
@@ -174,6 +179,8 @@ class Teacher:
                     lessons.append(self._hard(found, strong))
                 else:
                     lessons.append(self._soft(weak, strong))
+        if self.method == "hard":
+            self.metrics = _counts(labels)
         if self.class_odds is not None:
             self._given = ([x for b in batches for x in labelled_images(b)], labels)
             self.metrics |= self.class_odds.metrics()
@@ -193,9 +200,6 @@ class Teacher:
 
     def _hard(self, labels: list[dict], strong: list[dict]) -> Lesson | None:
         taught = [{**image, **label} for image, label in zip(strong, labels) if label]
-        count = sum(len(x["instances"]) if "instances" in x else 1 for x in taught)
-        self.metrics["teacher/images_with_labels"] = len(taught) / max(len(strong), 1)
-        self.metrics["teacher/labels_per_image"] = count / max(len(strong), 1)
         if not taught:
             return None
         leave_out = () if self.box_losses else self.BOX_LOSSES
@@ -203,9 +207,7 @@ class Teacher:
         weight = self.weight * len(taught) / len(strong)
         return _Call("task_losses", (taught,), weight, leave_out)
 
-    def _soft(self, weak: list[dict], strong: list[dict]) -> Lesson | None:
-        if not strong:
-            return None
+    def _soft(self, weak: list[dict], strong: list[dict]) -> Lesson:
         targets = self.average.model.soft_targets(weak)
         arguments = (strong, self.average.model, targets, self.threshold)
         return _Call("distillation_losses", arguments, self.weight)
@@ -217,3 +219,18 @@ class Teacher:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         if self.class_odds is not None and "class_odds" in state:
             self.class_odds.load_state_dict(state["class_odds"])
+
+
+def _counts(labels: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """What was labelled in a step, to report.
+
+    Args:
+        labels: of every image, {} for one without any.
+    """
+    taught = [x for x in labels if x]
+    count = sum(len(x["instances"]) if "instances" in x else 1 for x in taught)
+    images = max(len(labels), 1)
+    return {
+        "teacher/images_with_labels": len(taught) / images,
+        "teacher/labels_per_image": count / images,
+    }

@@ -1,13 +1,17 @@
 """Two gradients at the same point, combined by weights from their inner products.
 
 With g the alignment gradient, v the task gradient and w a weighting (:mod:`.weightings`), the
-shared parameters descend ``w_0 g + w_1 v`` instead of ``g + v``; all others descend the sum.
+shared parameters descend ``w_0 g + w_1 v`` instead of ``g + v``; all others descend the sum. So do
+those of a stage group (or of all) where g or v is 0: there is nothing to weigh.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,7 +30,7 @@ class Projection:
 
     Args:
         groups: the parameters that both objectives share, in stage groups.
-        weighting: Gramian -> two weights.
+        weighting: Gramian -> two weights. What is weighed by itself has its own copy.
         per_stage: weigh every stage group by its own Gramian; False: one for all of them.
     """
 
@@ -80,8 +84,9 @@ class Projection:
         numbers: dict[str, float] = {}
         for name, members in self._blocks().items():
             gramian = _gramian(g, v, members)
-            weights = self.weighting(gramian)
-            alignment_weight, task_weight = weights.tolist()
+            alignment_weight, task_weight = 1.0, 1.0
+            if gramian.diagonal().all():
+                alignment_weight, task_weight = self.weightings[name](gramian).tolist()
             for n in members:
                 own = None if g[n] is None else alignment_weight * g[n]
                 gradients[n] = add(own, v[n], task_weight)
@@ -91,6 +96,20 @@ class Projection:
                 numbers[f"projection/weight_alignment/{name}"] = alignment_weight
                 numbers[f"projection/weight_task/{name}"] = task_weight
         return StepResult(gradients, losses, telemetry=numbers)
+
+    @cached_property
+    def weightings(self) -> dict[str, Weighting]:
+        """A weighting by what it weighs: "all", or each stage group."""
+        return {name: copy.deepcopy(self.weighting) for name in self._blocks()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What each weighting keeps from step to step, by name."""
+        return {name: weighting.state_dict() for name, weighting in self.weightings.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from :meth:`state_dict`, of the same stage groups and ``per_stage``."""
+        for name, weighting in self.weightings.items():
+            weighting.load_state_dict(state[name])
 
     def _blocks(self) -> dict[str, tuple[str, ...]]:
         """What is weighed together: name -> names of parameters."""

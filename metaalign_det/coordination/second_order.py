@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import GradientEdge
+from torch.autograd.function import once_differentiable
+from torch.autograd.graph import Node
 
+from ..loss_term import LossTerm
 from .objective import Evaluation, Gradients, KeptGraph, Objective, evaluate
 from .stateless import RandomState
 
@@ -51,7 +53,7 @@ def second_order_term(
     total: Gradients = dict.fromkeys(targets)
     if again is None:
         while ahead.graphs:
-            _contract(ahead.graphs.pop(0), cotangent, params, targets, loss_scale, total)
+            _contract(look, ahead.graphs.pop(0), cotangent, params, targets, loss_scale, total)
         return total
     state, replay = again
     with state.replayed(), replay():
@@ -65,11 +67,12 @@ def second_order_term(
                 only=scope,
                 loss_scale=loss_scale,
             )
-            _contract(one.graphs.pop(), cotangent, params, targets, loss_scale, total)
+            _contract(look, one.graphs.pop(), cotangent, params, targets, loss_scale, total)
     return total
 
 
 def _contract(
+    look: Objective,
     graph: KeptGraph,
     cotangent: Mapping[str, Tensor],
     params: Mapping[str, Tensor],
@@ -81,6 +84,10 @@ def _contract(
     if not names:
         return
     outputs = [graph.edges[n] for n in names]
+    operators = _operators(edge.node for edge in outputs)
+    if _CUT in operators:  # autograd would not get there, and leave the term out without a word
+        reason = "its backward is marked once_differentiable"
+        raise _without_second_derivative(_marked_once(look, params), reason)
     graph.convolutions.only_for(params[n] for n in targets)
     try:
         found = torch.autograd.grad(
@@ -90,7 +97,7 @@ def _contract(
             allow_unused=True,
         )
     except RuntimeError as error:
-        raise _explained(error, outputs) from error
+        raise _explained(error, operators) from error
     for name, h in zip(targets, found):
         if h is not None:
             h = h / loss_scale if loss_scale != 1.0 else h
@@ -100,32 +107,63 @@ def _contract(
 #: What torch says of an operator whose backward has no derivative.
 _SYMPTOMS = ("not implemented", "once_differentiable", "not supported", "NotImplemented")
 
+#: The node that torch puts behind the gradients of a ``once_differentiable`` backward. Nothing
+#: leads on from it.
+_CUT = "Error"
 
-def _explained(error: RuntimeError, outputs: Sequence[GradientEdge]) -> RuntimeError:
+_MARKED = once_differentiable(lambda ctx: None).__code__
+
+
+def _explained(error: RuntimeError, operators: set[str]) -> RuntimeError:
     if not any(symptom in str(error) for symptom in _SYMPTOMS):
         return error
     first_line = str(error).splitlines()[0]
-    named = ", ".join(sorted(_custom_operators(outputs))) or first_line
+    return _without_second_derivative(operators, first_line)
+
+
+def _without_second_derivative(operators: Iterable[str], reason: str) -> DoubleBackwardError:
+    named = ", ".join(sorted(operators)) or reason
     return DoubleBackwardError(
         f"exact mode needs second derivatives, and an operator has none: {named}. Replace it by "
         "a twice differentiable one (metaalign_det.coordination.ops has RoIAlign), or use order "
-        "'first'. "
-        f"torch says: {first_line}"
+        f"'first'. torch says: {reason}"
     )
 
 
-def _custom_operators(outputs: Sequence[GradientEdge]) -> set[str]:
-    """Operators in a graph that are not torch's own, the usual ones without second derivatives."""
-    seen: set = set()
-    names: set[str] = set()
-    stack = [edge.node for edge in outputs]
+def _operators(roots: Iterable[Node | None]) -> set[str]:
+    """Operators in a graph that are not torch's own, the usual ones without second derivatives.
+
+    :data:`_CUT` among them where a graph ends at one.
+    """
+    names = (node.name().replace("torch::autograd::", "") for node in _nodes(roots))
+    return {n for n in names if n == _CUT or "CppNode" in n or "NotImplemented" in n}
+
+
+def _marked_once(objective: Objective, params: Mapping[str, Tensor]) -> set[str]:
+    """Operators of an objective whose backward is marked ``once_differentiable``.
+
+    They stand in the graph of its losses alone, which is gone by now and is built once more.
+    """
+    names = set()
+    for _, part in objective:
+        with torch.enable_grad():
+            losses = [LossTerm.of(x).loss for x in part(params).values()]
+        for node in _nodes(loss.grad_fn for loss in losses):
+            operator = getattr(type(node), "_forward_cls", None)
+            backward = getattr(operator, "backward", None)
+            if getattr(backward, "__code__", None) is _MARKED:
+                names.add(operator.__name__)
+    return names
+
+
+def _nodes(roots: Iterable[Node | None]) -> Iterator[Node]:
+    """Every node of a graph once."""
+    seen: set[Node] = set()
+    stack = list(roots)
     while stack:
         node = stack.pop()
         if node is None or node in seen:
             continue
         seen.add(node)
-        name = node.name()
-        if "CppNode" in name or "Error" in name or "NotImplemented" in name:
-            names.add(name.replace("torch::autograd::", ""))
+        yield node
         stack += [parent for parent, _ in node.next_functions]
-    return names

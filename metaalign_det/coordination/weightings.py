@@ -13,7 +13,8 @@ pcgrad      project each onto the normal plane of the other if they conflict (Yu
 gradvac     rotate each until cos(g, v) reaches its running mean (Wang et al., ICLR 2021)
 nash_mtl    the bargaining solution, G w = 1 / w (Navon et al., ICML 2022)
 mgda        the shortest vector between g and v (Sener and Koltun, NeurIPS 2018), times 2
-cagrad      the worst improvement, maximized near the mean (Liu et al., NeurIPS 2021), times 2
+cagrad      the worst improvement, maximized near the mean (Liu et al., NeurIPS 2021), times 2;
+            g + v where |g_w| is below 1e-4 (|g|^2 + |v|^2)^1/2: one is far shorter
 upgrad      the mean of both projections onto the dual cone (Quinton and Rey, 2024), times 2
 ==========  =============================================================================
 
@@ -39,7 +40,8 @@ class Weighting:
     def __call__(self, gramian: Tensor) -> Tensor:
         """
         Args:
-            gramian (Tensor): shape (2, 2), of g and v in this order.
+            gramian (Tensor): shape (2, 2), of g and v in this order; neither is 0, where
+                :class:`.Projection` adds them without asking.
 
         Returns:
             Tensor: shape (2,).
@@ -129,7 +131,11 @@ class TorchJD(Weighting):
             ) from error
 
     def __call__(self, gramian: Tensor) -> Tensor:
-        return 2 * self.weighting(gramian.double()).to(gramian)
+        # TorchJD takes gradients below an absolute length for none; weights have no scale.
+        scaled = gramian.double() / gramian.double().trace()
+        weights = 2 * self.weighting(scaled).to(gramian)
+        # CAGrad's, where g_w is too short to have a direction: what is left is the mean.
+        return weights if weights.any() else torch.ones_like(weights)
 
 
 #: Name -> what builds it. CAGrad's c in [0, 1) is how far from the mean it may go.

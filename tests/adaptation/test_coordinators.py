@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.autograd.function import once_differentiable
 
 from metaalign_det.adaptation.registry import GRADIENT_SOURCES
+from metaalign_det.coordination import WEIGHTINGS, DoubleBackwardError
 from metaalign_det.errors import UserError
 from tests.adaptation.harness import Harness, trained, views
 from tests.tiny import tiny_cfg
@@ -99,6 +101,82 @@ def test_a_relative_alpha_comes_to_the_change_that_is_asked_for():
     assert 0.1 < change < 0.4
 
 
+@pytest.mark.parametrize("role", ["alignment", "alternate"])
+def test_a_relative_alpha_is_followed_during_its_warm_up_as_after_it(role):
+    opts = options(
+        "metaalign", "METAALIGN.ALPHA", "relative", "METAALIGN.RELATIVE_CHANGE_PERIOD", 2,
+        "METAALIGN.META_LR", 0.05, "METAALIGN.RELATIVE_CHANGE", 0.2, "METAALIGN.ROLE", role,
+        "SOLVER.BASE_LR", 1e-5,
+    )  # fmt: skip
+    batches = [views(0)] * 12
+    plain = trained(*opts, steps=12, batches=batches).source
+    warm = trained(*opts, "METAALIGN.WARMUP_ITERS", 8, steps=12, batches=batches).source
+    assert warm.alpha_at(0, 1.0) == 0
+    for it in (12, 13):  # each role
+        assert warm.alpha_at(it, 1.0) == pytest.approx(plain.alpha_at(it, 1.0), rel=0.3)
+        half = warm.alpha_at(it, 1.0) * (it % 2 + 4) / 8
+        assert warm.alpha_at(it % 2 + 4, 1.0) == pytest.approx(half)
+
+
+# ---- before training ----------------------------------------------------------------------------
+
+EXACT = options("metaalign", "METAALIGN.ORDER", "exact", "METAALIGN.ROLE", "alignment")
+
+
+class _Once(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.sigmoid()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        s = ctx.saved_tensors[0].sigmoid()
+        return grad * s * (1 - s)
+
+
+def test_burn_in_does_not_put_off_the_check_for_second_derivatives():
+    h = Harness(tiny_cfg(*EXACT, "ADAPTATION.BURN_IN", 3), [views(0)])
+    h.model.backbone.res4[0].register_forward_hook(lambda m, x, y: _Once.apply(y))
+    before = h.state()
+    with pytest.raises(DoubleBackwardError, match="_Once"):
+        h.train(0, 1)
+    assert h.iter == 0 and all(torch.equal(v, before[k]) for k, v in h.state().items())
+
+
+@pytest.mark.parametrize("burn_in", [0, 3])
+def test_the_check_for_second_derivatives_leaves_no_trace(burn_in, monkeypatch):
+    opts = (*BN, *EXACT, "ADAPTATION.BURN_IN", burn_in, "EMA.ENABLED", True)
+    with_check = trained(*opts, steps=2)
+    monkeypatch.setattr(with_check.source.__class__, "before_train", lambda *a: None)
+    without = trained(*opts, steps=2)
+    for (k, a), b in zip(with_check.state().items(), without.state().values()):
+        assert torch.equal(a, b), k
+    averages = [h.source.learning.average.model.state_dict() for h in (with_check, without)]
+    assert all(torch.equal(v, averages[1][k]) for k, v in averages[0].items())
+
+
+def test_the_check_for_second_derivatives_takes_as_many_images_as_a_pass_of_training():
+    h = Harness(tiny_cfg(*EXACT, "SOLVER.ACCUMULATION_STEPS", 2), [views(0, 4)])
+    seen = set()
+    h.model.backbone.register_forward_hook(lambda m, x, y: seen.add(len(x[0])))
+    h.train(0, 1)
+    assert seen == {2}
+
+
+# ---- burn-in and empty batches ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", WEIGHTINGS)
+def test_under_burn_in_every_weighting_is_joint_training(name):
+    needs_torchjd(name)
+    opts = ("ADAPTATION.BURN_IN", 2)
+    weighed, joint = trained(*options(name, *opts), steps=2), trained(*opts, steps=2)
+    for (k, a), b in zip(weighed.state().items(), joint.state().values()):
+        torch.testing.assert_close(a, b, msg=k)
+
+
 def test_burn_in_trains_the_source_alone():
     h = trained("ADAPTATION.BURN_IN", 2, steps=3)
     assert len(h.storage.history("loss_cls").values()) == 3
@@ -135,3 +213,22 @@ def test_an_empty_target_is_no_alignment_in_any_coordinator():
 def test_settings_that_cannot_be_are_named(opts, message):
     with pytest.raises(UserError, match=message):
         Harness(tiny_cfg(*opts), [])
+
+
+def test_gradvacs_running_means_are_restored_also_from_an_earlier_versions_single_one():
+    def built(*opts):
+        return Harness(tiny_cfg(*options("gradvac", *opts)), []).source
+
+    per_stage = ("ADAPTATION.PER_STAGE", True)
+    source = built(*per_stage)
+    for mean, weighting in enumerate(source.projection.weightings.values()):
+        weighting.mean = float(mean)
+    other = built(*per_stage)
+    other.load_state_dict(source.state_dict())
+    assert other.state_dict() == source.state_dict()
+    for opts in (per_stage, ()):
+        old = built(*opts)
+        old.load_state_dict({"weighting": {"mean": 0.25}})
+        assert {w.mean for w in old.projection.weightings.values()} == {0.25}
+    with pytest.raises(UserError, match="ADAPTATION.PER_STAGE"):
+        built().load_state_dict(source.state_dict())

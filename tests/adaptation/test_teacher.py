@@ -36,6 +36,19 @@ def test_an_average_is_a_copy_at_first_and_then_follows_by_its_decay():
     assert average.model[1].num_batches_tracked == 7
 
 
+def test_weights_under_two_names_move_once():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    model[1].weight = model[0].weight
+    average = WeightAverage(model, decay=0.75)
+    with torch.no_grad():
+        model[0].weight.fill_(1.0)
+        average.update(model, 0)
+        model[0].weight.fill_(5.0)
+    average.update(model, 1)
+    assert average.model[1].weight is average.model[0].weight
+    assert average.model[0].weight.eq(2.0).all()  # 0.75 * 1 + 0.25 * 5
+
+
 def test_an_average_stays_a_copy_up_to_its_start():
     model = nn.Linear(1, 1)
     average = WeightAverage(model, decay=0.9, start_iter=3)
@@ -73,6 +86,31 @@ def test_a_teacher_that_is_sure_of_nothing_leaves_training_as_it_is():
     assert silent.storage.history("teacher/labels_per_image").latest() == 0
     for (k, a), b in zip(silent.state().items(), plain.state().values()):
         assert torch.equal(a, b), k
+
+
+def test_reported_labels_are_those_of_all_micro_batches():
+    cfg = tiny_cfg("MODEL.DA.GLOBAL.NORM", "", *EAGER, "SOLVER.ACCUMULATION_STEPS", 2)
+    h = Harness(cfg, [views(0, 4)])
+    teacher = h.source.learning.average.model
+    predict, labels = teacher.pseudo_labels, []
+
+    def first_micro_batch_only(images, threshold):
+        labels.extend([{} for _ in images] if labels else predict(images, threshold))
+        return labels[-len(images) :]
+
+    teacher.pseudo_labels = first_micro_batch_only
+    h.train(0, 1)
+    assert len(labels) == 4 and all(labels[:2])
+    count = sum(len(x["instances"]) for x in labels[:2])
+    assert h.storage.history("teacher/images_with_labels").latest() == 0.5
+    assert h.storage.history("teacher/labels_per_image").latest() == count / 4
+
+
+@pytest.mark.parametrize("method", ["hard", "soft"])
+def test_without_target_images_there_is_no_lesson(method):
+    batches = [{**views(0), "target": [], "target_strong": []}]
+    h = trained(*EAGER, "TEACHER.METHOD", method, steps=1, batches=batches)
+    assert "loss_cls_target" not in h.storage.histories()
 
 
 def test_a_teachers_labels_never_come_from_the_targets_annotations():

@@ -14,7 +14,7 @@ from metaalign_det.coordination import (
     evaluate,
 )
 from metaalign_det.coordination.objective import Objective
-from metaalign_det.coordination.weightings import PCGrad
+from metaalign_det.coordination.weightings import WEIGHTINGS, GradVac, PCGrad
 from metaalign_det.loss_term import LossTerm
 from tests.coordination.toys import coordinated_step, relative_error, toy
 
@@ -63,6 +63,52 @@ def test_projection_per_stage_weighs_each_by_itself():
         for n in members:
             torch.testing.assert_close(parts.gradients[n], alone[name].gradients[n])
     assert whole.losses.keys() == parts.losses.keys()
+
+
+def needs_torchjd(name):
+    if name in ("mgda", "cagrad", "upgrad"):
+        pytest.importorskip("torchjd")
+
+
+@pytest.mark.parametrize("name", WEIGHTINGS)
+@pytest.mark.parametrize("missing", ["absent", "zero"])
+def test_where_one_gradient_is_missing_the_other_is_descended_as_it_is(name, missing):
+    needs_torchjd(name)
+    params, task, alignment, groups = quadratic()
+    v, g = torch.tensor([2.0, -3.0]).double(), torch.tensor([-2.0, 4.0]).double()
+
+    def nothing(p):
+        return {} if missing == "absent" else {"none": 0.0 * p["theta"].sum()}
+
+    projection = Projection(groups, WEIGHTINGS[name]())
+    torch.testing.assert_close(projection(task, nothing, params).gradients["theta"], v)
+    torch.testing.assert_close(projection(nothing, alignment, params).gradients["theta"], g)
+
+
+def test_a_stage_that_alignment_does_not_reach_follows_the_task_alone():
+    t = toy()
+
+    def alignment(p):
+        return {"near": p["stage1.0.weight"].square().sum()}
+
+    result = Projection(t.groups, WEIGHTINGS["nash_mtl"](), per_stage=True)(
+        t.task, alignment, t.params
+    )
+    v = evaluate(Objective.of(t.task), t.params).gradients
+    for n in t.groups.stages["two"]:
+        torch.testing.assert_close(result.gradients[n], v[n])
+
+
+def test_gradvac_has_a_running_mean_for_each_stage():
+    t = toy()
+    both = Projection(t.groups, GradVac(beta=0.5), per_stage=True)
+    both(t.task, t.alignment, t.params)
+    for name, members in t.groups.stages.items():
+        alone = Projection(StageGroups({name: members}), GradVac(beta=0.5))
+        alone(t.task, t.alignment, t.params)
+        assert both.state_dict()[name] == alone.state_dict()["all"], name
+    means = [s["mean"] for s in both.state_dict().values()]
+    assert means[0] != means[1]
 
 
 def test_extragradient_averages_the_field_over_two_points():

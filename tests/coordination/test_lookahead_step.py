@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.autograd.function import once_differentiable
 
 from metaalign_det.coordination import (
+    DoubleBackwardError,
     NonFiniteLossError,
     Objective,
     StageGroups,
@@ -190,3 +192,31 @@ def test_relative_change_is_the_change_of_the_validating_gradient():
     a, b = (torch.cat([d[n].flatten() for n in t.groups.scope]) for d in (there, here))
     expected = ((a - b).norm() / b.norm()).item()
     assert result.telemetry["lookahead/relative_change"] == pytest.approx(expected, rel=1e-10)
+
+
+class Square(torch.autograd.Function):
+    """x^2 as many libraries write it: its gradient is right, and has none."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        return 2 * grad * ctx.saved_tensors[0]
+
+
+@pytest.mark.parametrize("hvp", ["keep_graph", "recompute"])
+def test_exact_names_an_operator_that_is_marked_once_differentiable(hvp):
+    t = toy()
+
+    def alignment(p):
+        return {"gap": (Square.apply(p["stage1.0.weight"]).sum() - 1) ** 2}
+
+    args = (t.task, alignment, t.params, t.groups, BETA, ALPHA)
+    coordinated_step(*args, role="task", order="exact", hvp=hvp)  # the task looks, twice smooth
+    coordinated_step(*args)
+    with pytest.raises(DoubleBackwardError, match="none: Square.*once_differentiable"):
+        coordinated_step(*args, order="exact", hvp=hvp)

@@ -101,3 +101,14 @@ def test_without_torchjd_the_error_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchjd", None)
     with pytest.raises(ValueError, match=r"metaalign_det\[coordinators\]"):
         WEIGHTINGS["upgrad"]()
+
+
+@pytest.mark.parametrize("name", WEIGHTINGS)
+def test_the_length_of_both_gradients_together_changes_no_weight(name):
+    long, short = (build(name)(scale * gramian(G, CONFLICT)) for scale in (1.0, 1e-12))
+    torch.testing.assert_close(short, long, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("g, v", [(1e-6 * G, CONFLICT), (CONFLICT, 1e-6 * G)], ids=["g", "v"])
+def test_cagrad_is_joint_training_where_one_gradient_is_far_shorter(g, v):
+    torch.testing.assert_close(update(build("cagrad"), g, v), g + v)
