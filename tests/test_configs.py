@@ -15,6 +15,7 @@ from metaalign_det.adaptation.stage_groups import build_stage_groups
 from metaalign_det.config import load_cfg
 from metaalign_det.engine.optimizers import build_optimizer
 from metaalign_det.engine.schedules import build_lr_scheduler
+from metaalign_det.engine.unread_keys import check_unread_keys
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 FILES = sorted(CONFIGS.rglob("*.yaml"))
@@ -27,6 +28,7 @@ def test_it_builds(path):
     with torch.device("meta"):
         model = build_model(cfg)
     assert isinstance(model, AdaptableModel)
+    check_unread_keys(cfg)
     optimizer = build_optimizer(cfg, model)
     trained = {id(p) for g in optimizer.param_groups for p in g["params"]}
     assert trained == {id(p) for p in model.parameters() if p.requires_grad}

@@ -36,34 +36,41 @@ class CoordinationHook(HookBase):
     def __init__(self, source: GradientSource, seed: int = 0) -> None:
         self.source = source
         self.seed = seed
-        self._adopted = False
+        self._brought = False
 
     def before_train(self) -> None:
         """
         Raises:
             UserError: a trainer without an inner loop to replace, a loader without target images.
         """
-        loop = self._adaptation_loop()
-        loop.gradient_source = self.source
-        self.source.before_train(loop.context(self.trainer.start_iter), loop.peek())
+        if self._in_charge() is self:
+            loop = self._take_over()
+            self.source.before_train(loop.context(self.trainer.start_iter), loop.peek())
 
     def state_dict(self) -> dict:
-        """What the trainer's own loop would have saved, unless it is ours and has.
+        """All that a resumed training needs of the source, unless the trainer's own state has it.
 
-        The source's state, the teacher's, and the average of the weights, which an
-        ``AdaptationTrainer`` has beside the model.
+        The source's state, the teacher's, and the average of the weights. An ``AdaptationLoop``
+        that was built with the source saves the first two, and an ``AdaptationTrainer`` the
+        average beside the model.
         """
-        if not self._adopted:
-            return {}
         learning = self.source.learning
+        if self._in_charge() is not self or self._is_saved_by_trainer():
+            return {}
         state = {"source": self.source.state_dict(), "learning": learning.state_dict()}
         if learning.average is not None:
             state["average"] = learning.average.state_dict()
         return state
 
     def load_state_dict(self, state: dict) -> None:
+        """Continue from :meth:`state_dict`, in a trainer about to load what its loop has saved."""
         if not state:
             return
+        hook = self._in_charge()
+        if hook is not self and type(hook) is type(self):  # Detectron2 has found the first by name
+            hook.load_state_dict(state)
+            return
+        self._take_over()  # the loop whose state comes next was ours, with this source
         if "learning" not in state:  # written before there was more to it than the source's
             state = {"source": state, "learning": {}}
         self.source.load_state_dict(state["source"])
@@ -72,11 +79,34 @@ class CoordinationHook(HookBase):
         if learning.average is not None and "average" in state:
             learning.average.load_state_dict(state["average"])
 
-    def _adaptation_loop(self) -> AdaptationLoop:
-        inner = getattr(self.trainer, "_trainer", None)
-        for loop in (self.trainer, inner):
+    def _in_charge(self) -> CoordinationHook:
+        """Of several hooks of one trainer, the one that was registered last."""
+        registered = getattr(self.trainer, "_hooks", ())
+        return next((h for h in reversed(registered) if isinstance(h, CoordinationHook)), self)
+
+    def _is_saved_by_trainer(self) -> bool:
+        loop, average = self._found_loop(), self.source.learning.average
+        if self._brought or loop is None or loop.gradient_source is not self.source:
+            return False
+        checkpointer = getattr(self.trainer, "checkpointer", None)
+        beside = getattr(checkpointer, "checkpointables", {}).values()
+        return average is None or any(x is average for x in beside)
+
+    def _take_over(self) -> AdaptationLoop:
+        """The trainer's loop, from here on with this source."""
+        loop = self._found_loop() or self._replace_loop()
+        self._brought |= loop.gradient_source is not self.source
+        loop.gradient_source = self.source
+        return loop
+
+    def _found_loop(self) -> AdaptationLoop | None:
+        for loop in (self.trainer, getattr(self.trainer, "_trainer", None)):
             if isinstance(loop, AdaptationLoop):
                 return loop
+        return None
+
+    def _replace_loop(self) -> AdaptationLoop:
+        inner = getattr(self.trainer, "_trainer", None)
         if not isinstance(inner, SimpleTrainer):
             raise UserError(
                 f"{type(self).__name__} has no inner loop to work in: it is registered with a "
@@ -89,19 +119,35 @@ class CoordinationHook(HookBase):
             model = model.module  # its hooks do not see gradients taken by autograd.grad
         require_adaptable(model)
         dtype = inner.precision if isinstance(inner, AMPTrainer) else None
-        loop = AdaptationLoop(
+        loop = _ReplacementLoop(
             model,
             inner.data_loader,
             inner.optimizer,
             seed=self.seed,
-            source=self.source,
             autocast=dtype,
             scaler=LossScaler() if dtype == torch.float16 else None,
         )
+        if isinstance(inner, AMPTrainer):
+            loop.replaced = inner.grad_scaler
         loop.iter = self.trainer.iter
         self.trainer._trainer = loop
-        self._adopted = True
         return loop
+
+
+class _ReplacementLoop(AdaptationLoop):
+    """In the place of a trainer's own loop, which can go on from its state without the hook."""
+
+    #: Of Detectron2's ``AMPTrainer``, if that was the loop; not used here.
+    replaced: torch.amp.GradScaler | None = None
+
+    def state_dict(self) -> dict:
+        state = super().state_dict()
+        if self.replaced is not None:
+            theirs = self.replaced.state_dict()  # {} where there is nothing to scale
+            if theirs and self.scaler is not None:
+                theirs |= {"scale": self.scaler.scale, "_growth_tracker": self.scaler.good_steps}
+            state["grad_scaler"] = theirs
+        return state
 
 
 class MetaAlignHook(CoordinationHook):

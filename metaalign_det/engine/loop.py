@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from detectron2.engine import SimpleTrainer
 from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..adaptation.contract import AdaptableModel
 from ..adaptation.joint import JointGradients
@@ -35,8 +37,9 @@ class AdaptationLoop(SimpleTrainer):
 
     The model is never wrapped in ``DistributedDataParallel``, which would not see gradients taken
     by ``autograd.grad``: gradients are averaged in one flat all-reduce, for plain joint training
-    as for the lookahead. Random numbers come from streams that depend on seed, rank, iteration
-    and purpose alone, so that a resumed run needs no generator state.
+    as for the lookahead. Running statistics are the first process's (:func:`share_statistics`).
+    Random numbers come from streams that depend on seed, rank, iteration and purpose alone, so
+    that a resumed run needs no generator state.
 
     Args:
         model: unwrapped.
@@ -105,6 +108,7 @@ class AdaptationLoop(SimpleTrainer):
                 )
         if result.finite:
             self.optimizer.step()
+        share_statistics(self.model)
         self.gradient_source.after_step(step, result.finite)
 
     def context(self, iteration: int) -> StepContext:
@@ -132,6 +136,46 @@ class AdaptationLoop(SimpleTrainer):
             self._peeked.append(next(self._data_loader_iter))
         check_batch(self._peeked[0])
         return self._peeked[0]
+
+    def _write_metrics(
+        self,
+        loss_dict: Mapping[str, Tensor],
+        data_time: float,
+        prefix: str = "",
+        iter: int | None = None,
+    ) -> None:
+        iteration = self.iter if iter is None else iter
+        if (iteration + 1) % self.gather_metric_period == 0:
+            self.write_metrics(loss_dict, data_time, iteration, prefix)
+
+    @staticmethod
+    def write_metrics(
+        loss_dict: Mapping[str, Tensor], data_time: float, cur_iter: int, prefix: str = ""
+    ) -> None:
+        """Detectron2's, for processes that do not all have the same losses.
+
+        A process without a loss, such as a teacher's where no image got a label, counts as 0: what
+        is recorded is the mean over processes, as gradients are.
+
+        Raises:
+            FloatingPointError: in the first process, if the sum is infinite or NaN.
+        """
+        storage = get_event_storage()
+        storage.put_scalar("rank_data_time", data_time, cur_iter=cur_iter)
+        everywhere = comm.gather(({k: v.item() for k, v in loss_dict.items()}, data_time))
+        if not comm.is_main_process():
+            return
+        storage.put_scalar("data_time", max(t for _, t in everywhere), cur_iter=cur_iter)
+        names = dict.fromkeys(name for losses, _ in everywhere for name in losses)
+        means = {n: np.mean([losses.get(n, 0.0) for losses, _ in everywhere]) for n in names}
+        total = sum(means.values())
+        if not np.isfinite(total):
+            raise FloatingPointError(
+                f"Loss became infinite or NaN at iteration={cur_iter}!\nloss_dict = {means}"
+            )
+        storage.put_scalar(f"{prefix}total_loss", total, cur_iter=cur_iter)
+        if len(means) > 1:
+            storage.put_scalars(cur_iter=cur_iter, **means)
 
     def state_dict(self) -> dict:
         state = {
@@ -184,3 +228,24 @@ def broadcast_model(model: torch.nn.Module) -> None:
     with torch.no_grad():
         for tensor in [*model.parameters(), *model.buffers()]:
             dist.broadcast(tensor, 0)
+
+
+def share_statistics(model: torch.nn.Module) -> None:
+    """Give every process the running statistics of the first one's BatchNorm layers.
+
+    Each has tracked those of its own images, but one checkpoint is saved: were they to stay apart,
+    every process would evaluate, and a teacher in it predict, by statistics that a resumed run
+    does not have. Layers in evaluation mode and other buffers are left alone.
+    """
+    if comm.get_world_size() == 1:
+        return
+    by_type: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
+    for layer in model.modules():
+        if isinstance(layer, _BatchNorm) and layer.training and layer.running_mean is not None:
+            for tensor in (layer.running_mean, layer.running_var):
+                by_type.setdefault((tensor.dtype, tensor.device), []).append(tensor)
+    with torch.no_grad():
+        for tensors in by_type.values():
+            flat = torch.cat(tensors)
+            dist.broadcast(flat, 0)
+            torch._foreach_copy_(tensors, flat.split([len(t) for t in tensors]))

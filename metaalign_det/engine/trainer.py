@@ -46,6 +46,7 @@ from .scaling import scale_to_processes
 from .schedules import build_lr_scheduler, configured_rates
 from .selection import with_selection
 from .target_pictures import with_target_pictures
+from .unread_keys import check_unread_keys
 from .writers import build_extra_writers, check_logging
 
 logger = logging.getLogger(__name__)
@@ -235,8 +236,9 @@ def check_length(cfg: CfgNode) -> None:
 
 
 def check_model(cfg: CfgNode, model: torch.nn.Module) -> None:
-    """The model can be adapted, and what it is to be aligned with is there."""
+    """The model can be adapted, by what the config asks for, and to images that are there."""
     require_adaptable(model)
+    check_unread_keys(cfg)
     views = cfg.INPUT.VIEWS
     if model.aligns and cfg.DATASETS.TARGET and views.TARGET not in (views.SOURCE, "both"):
         raise UserError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -50,7 +51,7 @@ class TeachableRCNN(_Host):
         """``loss_rpn_cls``, ``loss_rpn_loc``, ``loss_cls``, ``loss_box_reg``: see distillation."""
         batch, features = self._extract(images, TARGET)
         context = self._context(batch, features) if self.context_from else None
-        with self.stream("task"):
+        with self.stream("task"), self._sampling_from(batch):
             anchors, logits, deltas = rpn_outputs(self.proposal_generator, features)
             with torch.no_grad():
                 labels = teacher.detections_of(targets, batch, threshold)
@@ -84,6 +85,11 @@ class TeachableRCNN(_Host):
         extra = {} if targets.context is None else {"context": targets.context}
         found, _ = self.roi_heads(images, targets.features, proposals, None, **extra)
         return hard_labels(found, threshold)
+
+    def _sampling_from(self, images: ImageList) -> AbstractContextManager:
+        """Context in which RoI heads that keep samples know of which images they are."""
+        told = getattr(self.roi_heads, "sampling_from", None)
+        return nullcontext() if told is None else told(images)
 
     def _proposals(
         self, anchors: list[Boxes], logits: Tensor, deltas: Tensor, images: ImageList

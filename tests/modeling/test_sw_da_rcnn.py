@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from detectron2.modeling import build_model
+from detectron2.modeling import GeneralizedRCNN, build_model
+from detectron2.structures import Instances
 from detectron2.utils.events import EventStorage
 
 from metaalign_det.coordination import (
@@ -253,3 +254,22 @@ def test_it_trains_in_a_stock_detectron2_trainer():
     moved = [n for n, p in model.named_parameters() if not torch.equal(p, before[n])]
     assert any(n.startswith("discriminators.instance") for n in moved)
     assert any(n.startswith("backbone.res2") for n in moved)
+
+
+def test_pictures_of_a_training_get_labels_on_the_cpu_wherever_a_teacher_made_them(monkeypatch):
+    """Detectron2 draws no boxes of another device."""
+    moved_to, shown = {}, []
+    to = Instances.to
+
+    def remember(self, device):
+        moved = to(self, device)
+        moved_to[id(moved)] = str(device)
+        return moved
+
+    monkeypatch.setattr(Instances, "to", remember)
+    monkeypatch.setattr(
+        GeneralizedRCNN, "visualize_training", lambda self, inputs, _: shown.extend(inputs)
+    )
+    model = tiny_model(tiny_cfg("VIS_PERIOD", 1))
+    model.task_losses(images(2, 0))
+    assert [moved_to.get(id(x["instances"])) for x in shown] == ["cpu", "cpu"]

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
-from detectron2.structures import ImageList
+from detectron2.structures import Boxes, ImageList
 from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
@@ -29,6 +29,7 @@ from ...loss_term import LossTerm, joint_losses
 from ..discriminators_config import Alignment, discriminators_from_config
 from ..frozen_prefix import FrozenPrefix
 from ..roi_align import make_twice_differentiable
+from ..same_images import same_images
 from ..stages import backbone_stages
 from ..storage import put_scalar
 from ..teachable_rcnn import SOURCE, TARGET, TeachableRCNN
@@ -76,6 +77,8 @@ class SWDARCNN(TeachableRCNN, AdaptableModel, GeneralizedRCNN):
         self.num_classes = self.roi_heads.num_classes
         self.feature_strides = {k: s.stride for k, s in self.backbone.output_shape().items()}
         self._prefix = FrozenPrefix()
+        #: Within :meth:`fixed_samples`, batches with the regions that "instance" saw of them.
+        self._kept_regions: list[tuple[ImageList, list[Boxes]]] | None = None
         make_twice_differentiable(self)
 
     @classmethod
@@ -123,8 +126,14 @@ class SWDARCNN(TeachableRCNN, AdaptableModel, GeneralizedRCNN):
     @contextmanager
     def fixed_samples(self) -> Iterator[None]:
         memo = getattr(self.roi_heads, "fixed_samples", nullcontext)
-        with memo():
-            yield
+        before = self._kept_regions
+        if before is None:
+            self._kept_regions = []
+        try:
+            with memo():
+                yield
+        finally:
+            self._kept_regions = before
 
     @contextmanager
     def shared_prefix(self) -> Iterator[None]:
@@ -193,7 +202,7 @@ class SWDARCNN(TeachableRCNN, AdaptableModel, GeneralizedRCNN):
         self, source: list[dict], images: ImageList, features: dict[str, Tensor]
     ) -> dict[str, Tensor]:
         instances = [x["instances"].to(self.device) for x in source]
-        with self.stream("task"):
+        with self.stream("task"), self._sampling_from(images):
             proposals, losses = self.proposal_generator(images, features, instances)
             if self.context_from:
                 context = self._context(images, features)
@@ -201,7 +210,9 @@ class SWDARCNN(TeachableRCNN, AdaptableModel, GeneralizedRCNN):
             else:
                 _, found = self.roi_heads(images, features, proposals, instances)
         if self.vis_period > 0 and get_event_storage().iter % self.vis_period == 0:
-            self.visualize_training(source, proposals)
+            # On the CPU, where a loader's annotations are and a teacher's labels are not.
+            shown = [{**x, "instances": x["instances"].to("cpu")} for x in source]
+            self.visualize_training(shown, proposals)
         return {**found, **losses}
 
     def _context(self, images: ImageList, features: dict[str, Tensor]) -> Tensor:
@@ -268,10 +279,18 @@ class SWDARCNN(TeachableRCNN, AdaptableModel, GeneralizedRCNN):
         return ((losses * inside).sum(dim=(1, 2)) / inside.sum(dim=(1, 2))).mean()
 
     def _region_features(self, images: ImageList, features: dict[str, Tensor]) -> Tensor:
-        """Features (R, C) of the best-scored proposals, the same rule in both domains.
+        """Features (R, C) of the best-scored proposals, the same rule in both domains."""
+        # A pass without gradients is there for the statistics that it tracks at its parameters.
+        if self._kept_regions is None or not torch.is_grad_enabled():
+            return self.roi_heads.roi_features(features, self._best_regions(images, features))
+        found = next((r for i, r in self._kept_regions if same_images(i, images)), None)
+        if found is None:
+            found = self._best_regions(images, features)
+            self._kept_regions.append((images, found))
+        return self.roi_heads.roi_features(features, found)
 
-        Proposals are made as in evaluation, without labels; they are constants of the step.
-        """
+    def _best_regions(self, images: ImageList, features: dict[str, Tensor]) -> list[Boxes]:
+        """Proposals made as in evaluation, without labels; they are constants of the step."""
         generator = self.proposal_generator
         was_training = generator.training
         generator.training = False  # this flag alone: the layers below keep their mode
@@ -280,8 +299,7 @@ class SWDARCNN(TeachableRCNN, AdaptableModel, GeneralizedRCNN):
                 proposals, _ = generator(images, features, None)
         finally:
             generator.training = was_training
-        boxes = [p.proposal_boxes[: self.rois_per_image] for p in proposals]
-        return self.roi_heads.roi_features(features, boxes)
+        return [p.proposal_boxes[: self.rois_per_image] for p in proposals]
 
     def _valid(self, images: ImageList, name: str, feature: Tensor) -> Tensor | None:
         """Mask (N, 1, H, W) of the positions that images occupy; None where all are full."""

@@ -32,6 +32,7 @@ from torch import Tensor, nn
 
 from ...coordination.stateless import RandomState
 from ...errors import UserError
+from ..same_images import same_images
 
 # Key under which the context vectors travel beside the feature maps inside StandardROIHeads.
 _CONTEXT = "context vectors of metaalign_det"
@@ -97,6 +98,7 @@ class ContextOutputLayers(FastRCNNOutputLayers):
 class _Sample(NamedTuple):
     """What one call of ``label_and_sample_proposals`` was asked and returned."""
 
+    images: ImageList | None
     targets: list[Instances]
     proposals: list[Instances]
     random_state: RandomState
@@ -113,6 +115,7 @@ class ContextMixin(_Host):
     """
 
     _samples: list[_Sample] | None = None
+    _images: ImageList | None = None
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
@@ -141,8 +144,8 @@ class ContextMixin(_Host):
         continue as they did after the first sampling, so that dropout in the box head repeats
         its masks wherever the pass began with the same generator state.
 
-        A batch is recognised by its image sizes and annotations, which is also all that the
-        labels of the samples depend on. Blocks may be nested; the outermost one counts.
+        A batch is recognised by its annotations and, within :meth:`sampling_from`, its images: two
+        batches without any label are not the same. Blocks may be nested; the outermost one counts.
         """
         if self._samples is not None:
             yield
@@ -153,6 +156,15 @@ class ContextMixin(_Host):
         finally:
             self._samples = None
 
+    @contextmanager
+    def sampling_from(self, images: ImageList) -> Iterator[None]:
+        """Within it, the regions that are sampled are of these images."""
+        before, self._images = self._images, images
+        try:
+            yield
+        finally:
+            self._images = before
+
     def label_and_sample_proposals(
         self, proposals: list[Instances], targets: list[Instances]
     ) -> list[Instances]:
@@ -160,12 +172,15 @@ class ContextMixin(_Host):
         if self._samples is None:
             return super().label_and_sample_proposals(proposals, targets)
         for sample in self._samples:
-            if _same_annotation(sample.targets, targets):
+            if _same_annotation(sample.targets, targets) and same_images(
+                sample.images, self._images
+            ):
                 sample.random_state.restore()
                 return _shallow_copies(sample.proposals)
         sampled = super().label_and_sample_proposals(proposals, targets)
         # Heads may set fields of what they get (TRAIN_ON_PRED_BOXES does), so they get a copy.
-        self._samples.append(_Sample(targets, _shallow_copies(sampled), RandomState()))
+        kept = _Sample(self._images, targets, _shallow_copies(sampled), RandomState())
+        self._samples.append(kept)
         return sampled
 
     def _checked(self, context: Tensor | None, num_images: int) -> None:
