@@ -74,7 +74,7 @@ def check_lookahead(node, meta_lr: float) -> None:
 def test_adaptive_teacher():
     """Li et al., CVPR 2022."""
     cfg = load_cfg(CONFIGS / "voc2watercolor_adaptive_teacher.yaml")
-    assert (cfg.TEACHER.METHOD, cfg.TEACHER.THRESHOLD, cfg.TEACHER.WEIGHT) == ("hard", 0.8, 0.5)
+    assert (cfg.TEACHER.METHOD, cfg.TEACHER.THRESHOLD, cfg.TEACHER.WEIGHT) == ("hard", 0.8, 1.0)
     assert not cfg.TEACHER.BOX_LOSSES and cfg.EMA.DECAY == 0.9996
     assert cfg.MODEL.DA.GLOBAL.LAMBDA == 0.1 and not cfg.MODEL.DA.LOCAL.ENABLED
     # A copy of the student until the burn-in ends.

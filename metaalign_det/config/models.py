@@ -43,6 +43,8 @@ def add_detection_alignment(cfg: CN) -> None:
     cfg.MODEL.DA = CN()
     # Strong alignment, one decision per pixel (Saito et al. 2019).
     cfg.MODEL.DA.LOCAL = _discriminator("res2", (256, 128), "least_squares", 5.0)
+    # Deviation of its initial weights; 0 = PyTorch's default, as the authors' VGG16 has it.
+    cfg.MODEL.DA.LOCAL.INIT_STD = 0.01
     # Weak alignment, one decision per image.
     cfg.MODEL.DA.GLOBAL = _discriminator("res4", (512, 128, 128), "focal", 5.0)
     # BatchNorm in the global discriminator (the authors have it; needs care with tiny batches).
@@ -76,7 +78,7 @@ def add_classification(cfg: CN) -> None:
     # "constant" or "dann": 2 / (1 + exp(-SLOPE * i / STEPS)) - 1.
     cfg.MODEL.ALIGN.SCHEDULE = "dann"
     cfg.MODEL.ALIGN.SCHEDULE_SLOPE = 10.0
-    # Iterations over which the schedule runs; 0 = SOLVER.MAX_ITER.
+    # Iterations over which the schedule runs, from ADAPTATION.BURN_IN on; 0 = to the end.
     cfg.MODEL.ALIGN.SCHEDULE_STEPS = 0
     # Width of the two hidden layers of a domain discriminator.
     cfg.MODEL.ALIGN.HIDDEN = 1024

@@ -61,10 +61,13 @@ def build_optimizer(cfg: CfgNode, model: AdaptableModel) -> torch.optim.Optimize
         model,
         base_lr=solver.BASE_LR,
         weight_decay_norm=solver.WEIGHT_DECAY_NORM,
-        bias_lr_factor=solver.BIAS_LR_FACTOR,
         weight_decay_bias=solver.WEIGHT_DECAY_BIAS,
         weight_decay=solver.WEIGHT_DECAY,
-        lr_factor_func=lambda n: 1.0 if is_under(n, "backbone") else solver.HEAD_LR_FACTOR,
+        # Not as bias_lr_factor, by which biases of heads would lose their HEAD_LR_FACTOR.
+        lr_factor_func=lambda n: (
+            (1.0 if is_under(n, "backbone") else solver.HEAD_LR_FACTOR)
+            * (solver.BIAS_LR_FACTOR if n.rpartition(".")[2] == "bias" else 1.0)
+        ),
     )
     mine = [dict(g, params=_outside(g["params"], names, prefixes)) for g in groups]
     main = maybe_add_gradient_clipping(cfg, torch.optim.SGD)(

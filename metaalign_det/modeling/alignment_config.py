@@ -22,12 +22,14 @@ class AlignmentWeight:
         schedule: a name of :mod:`metaalign_det.alignment.schedules`.
         steps: iterations over which the schedule runs.
         slope: of the "dann" schedule.
+        start: iteration at which it begins: that of the first alignment, after a burn-in.
     """
 
     weight: float = 1.0
     schedule: str = "constant"
     steps: int = 1
     slope: float = 10.0
+    start: int = 0
 
     def __post_init__(self) -> None:
         if self.weight < 0:
@@ -39,13 +41,15 @@ class AlignmentWeight:
 
     def at(self, iteration: int) -> float:
         """lambda at an iteration, counted from 0."""
-        return self.weight * schedule_value(self.schedule, iteration, self.steps, self.slope)
+        since = max(0, iteration - self.start)
+        return self.weight * schedule_value(self.schedule, since, self.steps, self.slope)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> AlignmentWeight:
         align = cfg.MODEL.ALIGN
-        steps = align.SCHEDULE_STEPS or cfg.SOLVER.MAX_ITER
-        return cls(align.LAMBDA, align.SCHEDULE, steps, align.SCHEDULE_SLOPE)
+        start = cfg.ADAPTATION.BURN_IN
+        steps = align.SCHEDULE_STEPS or max(1, cfg.SOLVER.MAX_ITER - start)
+        return cls(align.LAMBDA, align.SCHEDULE, steps, align.SCHEDULE_SLOPE, start)
 
 
 def alignment_from_config(

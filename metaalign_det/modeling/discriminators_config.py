@@ -70,7 +70,7 @@ def discriminators_from_config(
             )
         channels = features[node.FEATURE].channels
         discriminators[name] = (
-            LocalDiscriminator(channels, node.HIDDEN)
+            LocalDiscriminator(channels, node.HIDDEN, node.INIT_STD)
             if name == "local"
             else GlobalDiscriminator(channels, node.HIDDEN, node.NORM, node.DROPOUT)
         )
@@ -86,7 +86,7 @@ def _check(name: str, node: CfgNode) -> None:
     key = f"MODEL.DA.{name.upper()}"
     if node.LOSS not in DOMAIN_LOSSES:
         raise UserError(f"{key}.LOSS: {node.LOSS!r} is none of {', '.join(DOMAIN_LOSSES)}")
-    for option in ("LAMBDA", "GAMMA"):
+    for option in ("LAMBDA", "GAMMA", *(("INIT_STD",) if name == "local" else ())):
         if node[option] < 0:
             raise UserError(f"{key}.{option} must be >= 0, got {node[option]}")
     if not node.HIDDEN or min(node.HIDDEN) < 1:

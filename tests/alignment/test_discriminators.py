@@ -28,6 +28,14 @@ def test_local_discriminator_has_the_published_size():
     )
 
 
+def test_local_weights_start_as_the_authors_have_them_for_each_network():
+    published = [layer.weight.std().item() for layer in LocalDiscriminator(256).hidden]
+    assert published == [pytest.approx(0.01, rel=0.05)] * 2
+    # U(-k, k) with k = 1 / sqrt(256)
+    default = [layer.weight.std().item() for layer in LocalDiscriminator(256, init_std=0).hidden]
+    assert default == [pytest.approx(256**-0.5 / 3**0.5, rel=0.05)] * 2
+
+
 @pytest.mark.parametrize("norm", ["BN", "GN", ""])
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (8, 8), (9, 17)])
 @pytest.mark.parametrize("batch", [1, 2])

@@ -172,6 +172,13 @@ def test_lambda_follows_the_iteration_of_the_training_loop():
     assert model.alignment_terms(*batch)["loss_dann"].weight == pytest.approx(0.7, rel=1e-3)
 
 
+def test_lambda_begins_where_burn_in_ends():
+    options = ("MODEL.ALIGN.SCHEDULE", "dann", "ADAPTATION.BURN_IN", 40, "SOLVER.MAX_ITER", 140)
+    weight = model_of("dann", *options).alignment_weight
+    found = [weight.at(i) for i in (0, 40, 90, 140)]
+    assert found == pytest.approx([0.0, 0.0, 0.7 * 0.98661, 0.7], rel=1e-3)
+
+
 def test_weight_zero_lets_the_discriminator_learn_and_leaves_the_backbone_alone():
     model = model_of("dann", "MODEL.ALIGN.LAMBDA", 0.0).train()
     loss = model.alignment_terms(images(4), images(4, label=False))["loss_dann"].loss

@@ -325,8 +325,8 @@ class DomainAdaptiveClassifier(AdaptableModel):
     def _weight(self) -> float:
         """lambda now; outside of a training loop, where nothing counts, that of its end."""
         storage_open = has_event_storage()
-        iteration = get_event_storage().iter if storage_open else self.alignment_weight.steps
-        return self.alignment_weight.at(iteration)
+        end = self.alignment_weight.start + self.alignment_weight.steps
+        return self.alignment_weight.at(get_event_storage().iter if storage_open else end)
 
     def _record_accuracy(self, logits: Tensor, domains: Tensor) -> None:
         for d in domains.unique().tolist():
