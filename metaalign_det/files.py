@@ -20,6 +20,32 @@ from .errors import UserError
 #: End of the name of a file that is being written; ``.<name>.<process id>.partial``.
 PARTIAL = ".partial"
 
+_ELSEWHERE = "name a place that can be written to"
+_PLACE_FAULTS = {
+    errno.EROFS: f"the file system is read-only; {_ELSEWHERE}",
+    errno.EACCES: f"permission denied; {_ELSEWHERE}, or change the permissions",
+    errno.EPERM: f"the system does not permit it; {_ELSEWHERE}",
+    errno.ENOSPC: "the disk is full; make room, or name a place on another disk",
+    errno.EDQUOT: "the disk quota is used up; make room, or name a place on another disk",
+    errno.ENOTDIR: "a part of the path is a file, not a folder; name another place",
+    errno.EISDIR: "it is a folder, and a file is wanted; name a file",
+    errno.EEXIST: "it is there already, and no folder; name another place, or remove it",
+    errno.ENAMETOOLONG: "the name is too long; name another place",
+}
+
+
+def place_fault(error: BaseException) -> str | None:
+    """Why a file or folder cannot be written or read at its place, and what to do about it.
+
+    Args:
+        error: of the operating system.
+
+    Returns:
+        one sentence, without the name of the file and without a full stop; None where the error
+        is of another kind, and may be a bug.
+    """
+    return _PLACE_FAULTS.get(error.errno) if isinstance(error, OSError) else None
+
 
 @contextmanager
 def replaced_file(path: str | Path) -> Iterator[BinaryIO]:
@@ -37,7 +63,7 @@ def replaced_file(path: str | Path) -> Iterator[BinaryIO]:
         the temporary file, open for binary writing; may be written by its ``name`` as well.
 
     Raises:
-        OSError: the disk is full, the folder cannot be written to.
+        OSError: the disk is full, the folder cannot be written to; its ``filename`` is ``path``.
     """
     path = Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
@@ -47,9 +73,12 @@ def replaced_file(path: str | Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             os.unlink(partial)
+        # Errors of writes name no file, and those of opening one that the user has not named.
+        if isinstance(error, OSError) and error.filename in (None, str(partial)):
+            error.filename = str(path)
         raise
     sync_folder(path.parent)
 

@@ -15,6 +15,7 @@ from metaalign_det.files import (
     PARTIAL,
     early_writeback,
     file_below,
+    place_fault,
     printable,
     replaced_file,
     write_json,
@@ -50,6 +51,28 @@ def test_an_error_leaves_the_old_file_and_nothing_half_written(tmp_path, index):
         rewrite(path)
     assert path.read_bytes() == b"old"
     assert not list(tmp_path.glob(f".*{PARTIAL}"))
+
+
+def test_an_error_names_the_file_that_was_to_be_written(tmp_path):
+    """Those of writes name none, and the temporary file is nobody's business."""
+    for index in range(7):
+        with pytest.raises(OSError) as error, failing_at(index):
+            rewrite(tmp_path / "x")
+        assert error.value.filename == str(tmp_path / "x")
+    with pytest.raises(OSError) as error, replaced_file(tmp_path / "x"):
+        raise FileNotFoundError(errno.ENOENT, "gone", "another")
+    assert error.value.filename == "another"
+
+
+def test_what_a_place_cannot_do_is_told_from_bugs(tmp_path):
+    (tmp_path / "file").touch()
+    for number in (errno.EROFS, errno.EACCES, errno.ENOSPC, errno.EDQUOT):
+        assert "name a place" in place_fault(OSError(number, "?"))
+    with pytest.raises(OSError) as error:
+        (tmp_path / "file" / "folder").mkdir(parents=True)
+    assert "a part of the path is a file" in place_fault(error.value)
+    assert place_fault(FileNotFoundError(errno.ENOENT, "?", "x")) is None
+    assert place_fault(OSError("?")) is None and place_fault(KeyError("x")) is None
 
 
 def test_a_file_system_without_flushes_of_folders_is_taken_as_it_is(tmp_path):

@@ -23,6 +23,14 @@ def test_a_tilde_means_the_same_to_all_data_sets(monkeypatch, tmp_path):
     assert mini_splits("")["mini_photo_train"][0] == Path("mini_voc2watercolor/photo")
 
 
+def test_a_tilde_of_nobody_is_a_name(monkeypatch, tmp_path):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    assert resolve_root("~nobody_here/x") == tmp_path / "~nobody_here" / "x"
+    assert datasets_root("~nobody_here/x") == Path("~nobody_here/x")
+    monkeypatch.setenv("DETECTRON2_DATASETS", "~nobody_here")
+    assert datasets_root() == Path("~nobody_here").absolute()
+
+
 def test_dots_lead_where_the_operating_system_would_go(tmp_path, monkeypatch):
     (tmp_path / "far" / "away").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "far" / "away")

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 import metaalign_det
 
@@ -169,7 +171,36 @@ def test_setup_py_reads_the_version_without_importing_the_package():
 
 
 def test_every_requirement_is_pinned_exactly():
-    for name in ("base", "mini", "dev", "docs", "build", "constraints"):
+    for name in (
+        "base",
+        "mini",
+        "dev",
+        "docs",
+        "build",
+        "constraints",
+        "digits",
+        "export",
+        "icons",
+    ):
         for line in (ROOT / "requirements" / f"{name}.txt").read_text().splitlines():
             if line and not line.startswith("#"):
                 assert "==" in line.split(";")[0], f"{name}.txt: {line}"
+
+
+# First releases that Python 3.10 does not have, or whose own requirements it does not have.
+NOT_ON_310 = {"mlxtend": "0.24", "onnxruntime": "1.24", "pandas": "3", "scipy": "1.16"}
+
+
+@pytest.mark.parametrize("name", ["base", "mini", "digits", "export", "icons"])
+@pytest.mark.parametrize("python", ["3.10", "3.11", "3.14"])
+def test_every_python_gets_one_pin_that_it_can_install(name, python):
+    lines = (ROOT / "requirements" / f"{name}.txt").read_text().splitlines()
+    found = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    pins: dict[str, set[str]] = {one.name: set() for one in found}
+    for one in found:
+        if one.marker is None or one.marker.evaluate({"python_version": python}):
+            pins[one.name] |= {pin.version for pin in one.specifier}
+    for package, versions in pins.items():
+        assert len(versions) == 1, package
+        if python == "3.10" and package in NOT_ON_310:
+            assert Version(*versions) < Version(NOT_ON_310[package])

@@ -19,9 +19,11 @@ INTERRUPTED = "the same command continues where it stopped"
 
 #: Name -> what its --help says.
 DEMOS = {
-    "detection": "Adapt a detector from photographs to watercolours. Trains the source detector "
-    "once, then from it source-only, SW-DA and SW-DA with MetaAlign; scores each on the target's "
-    "and the source's test images; writes a table, training curves and a picture.",
+    "detection": "Adapt a detector from photographs to watercolours. Starts from the source "
+    "detector that comes with the package and trains source-only, SW-DA, SW-DA with MetaAlign and "
+    "SW-DA with a mean teacher; scores each, the source detector and the same with adaptive "
+    "BatchNorm on the target's and the source's test images; writes a table, training curves, a "
+    "picture of detections and a report.",
     "classification": "Adapt a digit classifier from drawn digits to digits on photographs. Trains "
     "source-only, DANN, DANN with MetaAlign and, as the bound, an oracle on labelled target "
     "images; scores each on the source's and the target's test images.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import sys
@@ -34,8 +35,9 @@ def exit_code_of(work: Callable[[], int]) -> int:
             somebody who pressed Ctrl-C should know ("continue with --resume").
 
     Returns:
-        what ``work`` returns; 2 after a :class:`UserError` or where Detectron2 and the like are not
-        installed (:data:`REMEDIES`); 130 after Ctrl-C; 1 if whoever read the output has closed it.
+        what ``work`` returns; 2 after a :class:`UserError`, where Detectron2 and the like are not
+        installed (:data:`REMEDIES`), or where a file cannot be written or read at its place; 130
+        after Ctrl-C; 1 if whoever read the output has closed it.
 
     Raises:
         whatever else ``work`` raises: that is a bug, and the traceback says where (exit code 1).
@@ -59,11 +61,28 @@ def exit_code_of(work: Callable[[], int]) -> int:
         # As after `| head`: the interpreter's own last flush must not complain either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        sentence = _about_a_file(error)
+        if sentence is None:
+            raise
+        return _fail(sentence, 2)
 
 
 def _fail(sentence: str, code: int) -> int:
     sys.stderr.write(f"error: {sentence}\n")
     return code
+
+
+def _about_a_file(error: OSError) -> str | None:
+    """What is wrong with the place of the file that an error names; None: it may be a bug."""
+    from ..files import place_fault  # brings numpy, which --help does without
+
+    if isinstance(error.filename, str | bytes):
+        reason = place_fault(error)
+        return reason and f"{os.fsdecode(error.filename)}: {reason}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):  # writes name no file
+        return f"a file cannot be written: {place_fault(error)}"
+    return None
 
 
 def _stdout_is_closed() -> bool:

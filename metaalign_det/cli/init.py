@@ -13,6 +13,7 @@ are found out; the schedule follows from the number of images, the batch from th
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from ..errors import UserError
@@ -38,12 +39,14 @@ def run(args: argparse.Namespace) -> int:
     from ..config import load_cfg
     from ..data.catalog.reading import read_once
     from ..data.doctor.detect import detect
+    from ..files import write_text
     from .init_plan import device_memory, plan_data, plan_training
     from .init_text import MINI_SIDE, config_text
 
     source, target = detect(args.source), detect(args.target)
     test = detect(args.test) if args.test else None
-    path = Path(args.output or f"{source.root.name}2{target.root.name}.yaml").expanduser()
+    path = Path(os.path.expanduser(args.output or f"{source.root.name}2{target.root.name}.yaml"))
+    _check_utf8(source.root, target.root, *([test.root] if test else []), path)
     if path.exists():
         raise UserError(f"{path} exists already: choose another --output, or remove it")
     if not path.absolute().parent.is_dir():
@@ -54,8 +57,9 @@ def run(args: argparse.Namespace) -> int:
     words = ["metaalign-det", "init", args.source, args.target]
     words += ["--test", args.test] if args.test else []
     text = config_text(data, training, f"./output/{path.stem}", shlex.join(words))
+    _check_utf8(*text.splitlines())  # names of classes are those of folders
     try:
-        path.write_text(text, encoding="utf-8")
+        write_text(path, text)
     except OSError as error:
         raise UserError(f"--output {path}: {error.strerror}") from error
     name = shlex.quote(str(path))
@@ -76,3 +80,19 @@ def run(args: argparse.Namespace) -> int:
     out(f"  metaalign-det train --config-file {name}\n")
     out(f"  metaalign-det predict output/{shlex.quote(path.stem)} {shlex.quote(args.target)}\n")
     return 0
+
+
+def _check_utf8(*names: object) -> None:
+    """A config is UTF-8 text, which names of folders and files need not be.
+
+    Raises:
+        UserError: one of them is not.
+    """
+    from ..files import printable
+
+    for name in map(str, names):
+        if printable(name) != name:
+            raise UserError(
+                f"{printable(name).strip()}: this name is not UTF-8, and a config cannot hold it; "
+                "rename the folder or file"
+            )

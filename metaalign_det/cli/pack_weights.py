@@ -33,6 +33,8 @@ def run(args: argparse.Namespace) -> int:
     output = Path(args.output)
     if output.suffix != ".safetensors":
         raise UserError(f"{output}: the name must end in .safetensors")
+    if output.is_dir():
+        raise UserError(f"{output} is a folder: name the file to write")
     if output.exists() and not args.overwrite:
         raise UserError(f"{output} exists already; --overwrite replaces it")
     content = read_weight_file(args.checkpoint)
@@ -41,9 +43,12 @@ def run(args: argparse.Namespace) -> int:
     weights = weights_in(content["teacher"] if args.teacher else content, args.checkpoint)
     if args.half:
         weights = {k: v.half() if v.is_floating_point() else v for k, v in weights.items()}
-    output.parent.mkdir(parents=True, exist_ok=True)
     about = content.get("metaalign") or {}
-    write_tensors(weights, output, {k: about[k] for k in ("config", "classes") if k in about})
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        write_tensors(weights, output, {k: about[k] for k in ("config", "classes") if k in about})
+    except FileNotFoundError as error:  # other faults of the place are explained like anybody's
+        raise UserError(f"{output}: its folder is not there and cannot be made") from error
     data = output.read_bytes()
     print(f"{output}: {len(data) / 1e6:.1f} MB, sha256 {hashlib.sha256(data).hexdigest()}")
     return 0

@@ -89,18 +89,21 @@ def setup(args: argparse.Namespace) -> CfgNode:
     """The frozen config of a command line, with the device that is there. Writes no file.
 
     Raises:
-        UserError: a config file, a key, a part of a model or a device that does not exist.
+        UserError: a config file, a key, a part of a model or a device that does not exist; a
+            number or word that no training can have.
     """
     import torch
 
     from ..config import load_cfg
     from ..config_files import find_config
+    from ..engine.values import check_values
     from ..modeling.names import check_names
 
     if args.config_file:
         args.config_file = str(find_config(args.config_file))
     cfg = load_cfg(args.config_file, args.opts or [])
     check_names(cfg)
+    check_values(cfg)
     _check_device(cfg.MODEL.DEVICE)
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         sys.stderr.write("no CUDA device here: running on the CPU (MODEL.DEVICE cpu)\n")

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..modeling.weight_files import peek, read_weight_file
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +81,8 @@ def choose_newest(folder: str | Path) -> tuple[str, dict[str, Any]]:
 
 
 def _read_resumable(path: Path) -> dict[str, Any]:
+    from ..modeling.weight_files import read_weight_file  # with torch: names alone need none
+
     content = read_weight_file(path)
     saved = content.get("metaalign")
     if not isinstance(content.get("model"), dict) or not isinstance(content.get("trainer"), dict):
@@ -117,6 +118,8 @@ def named_last(folder: str | Path) -> str | None:
 
 def _iteration(path: Path) -> float:
     """For sorting: what the file says, or else its name, so that damaged ones keep their place."""
+    from ..modeling.weight_files import peek  # with torch: names alone need none
+
     found = peek(path, "iteration")
     if type(found) is int:
         return found

@@ -57,6 +57,9 @@ class DurableCheckpointer(DetectionCheckpointer):
             checkpointer that only loads weights.
         save_to_disk: default: in the first process.
         checkpointables: further objects with ``state_dict`` and ``load_state_dict``.
+
+    Raises:
+        UserError: ``SOLVER.CHECKPOINT_KEEP`` is negative.
     """
 
     def __init__(
@@ -71,6 +74,10 @@ class DurableCheckpointer(DetectionCheckpointer):
         super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
         self.cfg = cfg
         self.keep = 0 if cfg is None else cfg.SOLVER.CHECKPOINT_KEEP
+        if self.keep < 0:
+            raise UserError(
+                f"SOLVER.CHECKPOINT_KEEP must be >= 0, got {self.keep}; 0 keeps all checkpoints"
+            )
         self._about = {} if cfg is None else describe_run(cfg)
 
     # ---- saving ------------------------------------------------------------------------------
@@ -131,7 +138,7 @@ class DurableCheckpointer(DetectionCheckpointer):
 
     def _remove_old(self, name: str) -> None:
         newest = PERIODIC_NAME.fullmatch(name)
-        if not self.keep or newest is None:
+        if self.keep <= 0 or newest is None:
             return
         folder = Path(self.save_dir)
         numbers = {

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import UserError
+from ..files import place_fault
 
 _REASONS = {
     errno.ENOSPC: "the disk is full ({free} free); make room, or set SOLVER.CHECKPOINT_KEEP",
@@ -39,7 +40,8 @@ def explained_fault(error: BaseException, folder: str | Path) -> str | None:
 
     Args:
         error: of the operating system, or raised while one was handled.
-        folder: on the disk in question, to say how much is free.
+        folder: that the work writes to, ``OUTPUT_DIR``; to say how much is free on its disk. An
+            error that names a file elsewhere gets no advice on it.
 
     Returns:
         one sentence without a full stop; None where the error is no such fault.
@@ -47,6 +49,8 @@ def explained_fault(error: BaseException, folder: str | Path) -> str | None:
     from_torch = isinstance(error, RuntimeError) and _TORCH_WRITER.search(str(error))
     cause = (error.__cause__ or error.__context__) if from_torch else error
     if isinstance(cause, OSError) and cause.errno in _REASONS:
+        if _is_elsewhere(cause, folder) and (reason := place_fault(cause)):
+            return reason
         return _REASONS[cause.errno].format(free=megabytes(free_bytes(folder)))
     if from_torch:
         return f"the disk is full or gone ({megabytes(free_bytes(folder))} free)"
@@ -111,11 +115,22 @@ def explained_faults(folder: str | Path) -> Iterator[None]:
         if reason is None:
             raise
         where = getattr(error, "filename", None) or folder
-        raise UserError(
-            f"{where}: {reason}. The last checkpoint is unharmed; continue with --resume"
-        ) from error
+        way_on = "The last checkpoint is unharmed; continue with --resume"
+        # Such as a data set's, before there is anything to resume.
+        if _is_elsewhere(error, folder) and not os.path.isfile(f"{folder}/last_checkpoint"):
+            raise UserError(f"{where}: {reason}") from error
+        raise UserError(f"{where}: {reason}. {way_on}") from error
     finally:
         log.removeFilter(unexplained)
+
+
+def _is_elsewhere(error: BaseException, folder: str | Path) -> bool:
+    """Whether an error names a file that is neither in the folder nor one that the folder is in."""
+    file = getattr(error, "filename", None)
+    if not isinstance(file, str | bytes | os.PathLike):
+        return False
+    file, folder = Path(os.path.abspath(os.fsdecode(file))), Path(os.path.abspath(folder))
+    return not (file.is_relative_to(folder) or folder.is_relative_to(file))
 
 
 def free_bytes(folder: str | Path) -> int:

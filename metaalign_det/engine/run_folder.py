@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -25,13 +24,13 @@ from .checkpoint_files import checkpoint_files
 from .durable_checkpointer import DurableCheckpointer
 from .faults import explained_fault, free_bytes, megabytes
 from .processes import decided_by_the_first
+from .replaced_run import bytes_of, remove_run, run_bytes
+from .writers import TrackingWriter
 
 logger = logging.getLogger(__name__)
 
 LOCK_FILE = "run.lock"
 HOLDER_FILE = "run.json"
-# Files of a training beside last_checkpoint and metrics.json.
-_WRITTEN = ("model_*.pth", "model_*.safetensors", "events.out.tfevents.*", "selection*")
 # What a killed run leaves running for a moment: loader processes look for their parent every 5 s.
 _WAIT_SECONDS = 10.0
 
@@ -138,18 +137,26 @@ class StartRun(HookBase):
     """What becomes of the folder when a run starts, and not before: a failed start changes nothing.
 
     Checks that there is space for the checkpoints, removes what an earlier run left half-written
-    or ``--overwrite`` replaces, and writes ``config.yaml``. To be registered behind all others.
+    or ``--overwrite`` replaces, writes ``config.yaml``, and keeps by which ids the trackers know
+    the run. To be registered behind all others.
 
     Args:
         cfg: of the run.
         checkpointer: of the trainer.
         overwrite: remove an earlier run's checkpoints, metrics and evaluations.
+        trackers: of the trainer.
     """
 
     def __init__(
-        self, cfg: CfgNode, checkpointer: DurableCheckpointer, *, overwrite: bool = False
+        self,
+        cfg: CfgNode,
+        checkpointer: DurableCheckpointer,
+        *,
+        overwrite: bool = False,
+        trackers: Sequence[TrackingWriter] = (),
     ) -> None:
         self.cfg = cfg
+        self.trackers = trackers
         self.checkpointer = checkpointer
         self.overwrite = overwrite
 
@@ -159,12 +166,17 @@ class StartRun(HookBase):
     def _prepare(self) -> None:
         folder = Path(self.cfg.OUTPUT_DIR)
         try:
-            for partial in folder.glob(f".*{PARTIAL}"):
-                partial.unlink(missing_ok=True)
+            partial = [file for file in folder.glob(f".*{PARTIAL}") if file.is_file()]
+            freed = bytes_of(partial) + (run_bytes(folder) if self.overwrite else 0)
+            check_space(self.cfg, self.checkpointer, self.trainer.start_iter, freed)
+            for file in partial:
+                file.unlink(missing_ok=True)
+            # Before the rest is written: the disk may be full of what goes.
             if self.overwrite:
                 remove_run(folder)
-            check_space(self.cfg, self.checkpointer, self.trainer.start_iter)
             write_text(folder / "config.yaml", self.cfg.dump())
+            for tracker in self.trackers:
+                tracker.keep_id()
         except OSError as error:
             reason = explained_fault(error, folder)
             if reason is None:
@@ -172,25 +184,16 @@ class StartRun(HookBase):
             raise UserError(f"OUTPUT_DIR {folder}: {reason}") from error
 
 
-def remove_run(folder: str | Path) -> None:
-    """Remove what a training wrote into its folder; what else is there stays.
-
-    ``metrics.json`` is emptied rather than removed: the new run has it open already.
-    """
-    folder = Path(folder)
-    (folder / "last_checkpoint").unlink(missing_ok=True)  # first: it must not name what is gone
-    for pattern in _WRITTEN:
-        for file in folder.glob(pattern):
-            file.unlink(missing_ok=True)
-    for name in ("inference", "teacher"):
-        if (folder / name).is_dir():
-            shutil.rmtree(folder / name)
-    if (folder / "metrics.json").is_file():
-        os.truncate(folder / "metrics.json", 0)
-
-
-def check_space(cfg: CfgNode, checkpointer: DurableCheckpointer, start_iter: int) -> None:
+def check_space(
+    cfg: CfgNode, checkpointer: DurableCheckpointer, start_iter: int, freed: int = 0
+) -> None:
     """Estimate what the checkpoints of a run take, before its first step.
+
+    Args:
+        cfg: of the run.
+        checkpointer: of the trainer.
+        start_iter: first iteration.
+        freed: bytes in the folder that are removed before.
 
     Raises:
         UserError: there is not even space for two, which replacing one takes. That there is no
@@ -199,22 +202,26 @@ def check_space(cfg: CfgNode, checkpointer: DurableCheckpointer, start_iter: int
     free = free_bytes(checkpointer.save_dir)
     one = checkpoint_bytes(checkpointer)
     left = max(0, cfg.SOLVER.MAX_ITER - start_iter)
-    count = left // max(1, cfg.SOLVER.CHECKPOINT_PERIOD)
+    period = cfg.SOLVER.CHECKPOINT_PERIOD
+    count = left // period if period else 0
     kept = min(count, cfg.SOLVER.CHECKPOINT_KEEP + 1) if cfg.SOLVER.CHECKPOINT_KEEP else count
     need = one * (kept + 1)
     if free < 0:
         return
+    free += freed
+    are = "are or would be" if freed else "are"
     if free < 2 * one:
         raise UserError(
-            f"OUTPUT_DIR {checkpointer.save_dir}: {megabytes(free)} are free, but a checkpoint "
+            f"OUTPUT_DIR {checkpointer.save_dir}: {megabytes(free)} {are} free, but a checkpoint "
             f"takes about {megabytes(one)}, and two must fit; make room or set another OUTPUT_DIR"
         )
     if free < need:
         logger.warning(
-            "OUTPUT_DIR %s: %s are free, but the %d checkpoints to come take about %s (%s each); "
+            "OUTPUT_DIR %s: %s %s free, but the %d checkpoints to come take about %s (%s each); "
             "SOLVER.CHECKPOINT_KEEP keeps the last few only, SOLVER.CHECKPOINT_PERIOD makes fewer",
             checkpointer.save_dir,
             megabytes(free),
+            are,
             kept + 1,
             megabytes(need),
             megabytes(one),

@@ -36,17 +36,23 @@ def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRSche
     """Detectron2's schedules by name, and ``WarmupInverseLR``.
 
     Raises:
-        UserError: ``SOLVER.STEPS`` that do not lie within the training, an unknown schedule.
+        UserError: ``SOLVER.STEPS`` that do not lie within the training, an unknown schedule or
+            warm-up.
     """
     solver = cfg.SOLVER
-    if solver.LR_SCHEDULER_NAME != "WarmupInverseLR":
-        try:
-            return build_detectron2_lr_scheduler(cfg, optimizer)
-        except ValueError as error:
-            raise UserError(
-                f"SOLVER.LR_SCHEDULER_NAME {solver.LR_SCHEDULER_NAME!r} with SOLVER.STEPS "
-                f"{tuple(solver.STEPS)} and SOLVER.MAX_ITER {solver.MAX_ITER}: {error}"
-            ) from error
+    try:
+        if solver.LR_SCHEDULER_NAME == "WarmupInverseLR":
+            return _build_inverse(solver, optimizer)
+        return build_detectron2_lr_scheduler(cfg, optimizer)
+    except ValueError as error:
+        raise UserError(
+            f"SOLVER.LR_SCHEDULER_NAME {solver.LR_SCHEDULER_NAME!r} with SOLVER.STEPS "
+            f"{tuple(solver.STEPS)}, SOLVER.MAX_ITER {solver.MAX_ITER} and SOLVER.WARMUP_METHOD "
+            f"{solver.WARMUP_METHOD!r}: {error}"
+        ) from error
+
+
+def _build_inverse(solver: CfgNode, optimizer: torch.optim.Optimizer) -> LRScheduler:
     schedule = InverseParamScheduler(solver.INVERSE_GAMMA, solver.INVERSE_POWER, solver.MAX_ITER)
     warmup = WarmupParamScheduler(
         schedule,

@@ -23,7 +23,6 @@ from .processes import decided_by_the_first
 from .run_folder import StartRun, check_unused, evaluation_folder, locked_folder
 from .scaling import scale_to_processes
 from .trainer import AdaptationTrainer
-from .writers import forget_tracked_runs
 
 
 def train(
@@ -56,12 +55,15 @@ def train(
         cfg = scale_to_processes(cfg, comm.get_world_size())
         with read_once():
             check_start(cfg, resume=resume)
-            trainer = AdaptationTrainer(cfg)
+            trainer = AdaptationTrainer(cfg, overwrite=overwrite)
             trainer.resume_or_load(resume=resume)
             log_settings(cfg, trainer.model, command_line)
-            if overwrite and comm.is_main_process():
-                forget_tracked_runs(cfg.OUTPUT_DIR)
-            start = StartRun(trainer.cfg, trainer.checkpointer, overwrite=overwrite)
+            start = StartRun(
+                trainer.cfg,
+                trainer.checkpointer,
+                overwrite=overwrite,
+                trackers=trainer.trackers,
+            )
             trainer.register_hooks([start])
             return trainer.train()
 

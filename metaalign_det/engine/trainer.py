@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -47,7 +48,8 @@ from .schedules import build_lr_scheduler, configured_rates
 from .selection import with_selection
 from .target_pictures import with_target_pictures
 from .unread_keys import check_unread_keys
-from .writers import build_extra_writers, check_logging
+from .values import check_values
+from .writers import TrackingWriter, build_extra_writers, check_logging
 
 logger = logging.getLogger(__name__)
 
@@ -64,13 +66,21 @@ class AdaptationTrainer(DefaultTrainer):
 
     A run that is interrupted and resumed equals an uninterrupted one: batches and random numbers
     are functions of seed, rank and iteration, and the checkpoint holds the rest.
+
+    Args:
+        cfg: of the run.
+        overwrite: it replaces the run in ``OUTPUT_DIR``, and is another one at the trackers of
+            ``LOGGING``; their ids are kept when it has started (:class:`~.run_folder.StartRun`).
     """
 
-    def __init__(self, cfg: CfgNode) -> None:
+    def __init__(self, cfg: CfgNode, *, overwrite: bool = False) -> None:
         # Not DefaultTrainer's constructor, which wraps the model in DistributedDataParallel.
         TrainerBase.__init__(self)
+        self._overwrite = overwrite
+        self.trackers: list[TrackingWriter] = []
         cfg = self.auto_scale_workers(cfg, comm.get_world_size())
         check_length(cfg)
+        check_values(cfg)
         logger.info("%s", check_batches(cfg))
         model = self.build_model(cfg)
         check_model(cfg, model)
@@ -152,6 +162,9 @@ class AdaptationTrainer(DefaultTrainer):
         detectron2s = [
             evaluation if isinstance(h, hooks.EvalHook) else h for h in super().build_hooks()
         ]
+        for hook in detectron2s:
+            if isinstance(hook, hooks.PeriodicCheckpointer) and hook.period == 0:
+                hook.period = sys.maxsize  # at the end alone, as EVAL_PERIOD 0 does
         ours = [
             SaveOnLoaderFailure(self.checkpointer),
             CoordinationHook(self._trainer.gradient_source),
@@ -167,7 +180,8 @@ class AdaptationTrainer(DefaultTrainer):
         detectron2s = [
             printer if isinstance(w, CommonMetricPrinter) else w for w in super().build_writers()
         ]
-        return [*build_extra_writers(self.cfg), *detectron2s]
+        self.trackers = build_extra_writers(self.cfg, anew=self._overwrite)
+        return [*self.trackers, *detectron2s]
 
     @staticmethod
     def auto_scale_workers(cfg: CfgNode, num_workers: int) -> CfgNode:

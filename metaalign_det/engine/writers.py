@@ -21,6 +21,8 @@ from ..errors import UserError
 
 _WANDB_ID = "wandb_run_id.txt"
 _MLFLOW_ID = "mlflow_run_id.txt"
+#: Files in ``OUTPUT_DIR`` by which a resumed run finds itself at the trackers.
+RUN_ID_FILES = (_WANDB_ID, _MLFLOW_ID)
 _MODES = ("online", "offline")
 _BATCH = 100  # of parameters in a request to MLflow
 _LONGEST = 500  # characters of a parameter in MLflow
@@ -47,23 +49,47 @@ def check_logging(cfg: CfgNode) -> None:
         )
 
 
-def build_extra_writers(cfg: CfgNode) -> list[EventWriter]:
+class TrackingWriter(EventWriter):
+    """A writer to a tracker that knows the run by an id.
+
+    A resumed run goes on as the same run there: its id is kept in ``OUTPUT_DIR``.
+
+    Args:
+        cfg: of the run.
+        anew: it is another run than the one whose id is kept. Its own is not kept before
+            :meth:`keep_id`: the earlier run is there until this one has started.
+    """
+
+    id_file = ""
+
+    def __init__(self, cfg: CfgNode, *, anew: bool = False) -> None:
+        self._id_path = Path(cfg.OUTPUT_DIR) / self.id_file
+        self._run_id: str | None = None
+        if not anew and self._id_path.is_file():
+            self._run_id = self._id_path.read_text(encoding="utf-8").strip()
+
+    def keep_id(self) -> None:
+        """Let a later ``--resume`` find the run."""
+        if self._run_id is not None:
+            self._id_path.parent.mkdir(parents=True, exist_ok=True)
+            self._id_path.write_text(self._run_id + "\n", encoding="utf-8")
+
+
+def build_extra_writers(cfg: CfgNode, *, anew: bool = False) -> list[TrackingWriter]:
     """The writers that ``cfg.LOGGING`` asks for; none by default.
 
     They go before Detectron2's TensorBoard writer, which takes pictures out of the storage.
+
+    Args:
+        cfg: of the run.
+        anew: see :class:`TrackingWriter`.
     """
-    writers: list[EventWriter] = []
+    writers: list[TrackingWriter] = []
     if cfg.LOGGING.WANDB.ENABLED:
-        writers.append(WandbWriter(cfg))
+        writers.append(WandbWriter(cfg, anew=anew))
     if cfg.LOGGING.MLFLOW.ENABLED:
-        writers.append(MLflowWriter(cfg))
+        writers.append(MLflowWriter(cfg, anew=anew))
     return writers
-
-
-def forget_tracked_runs(folder: str | Path) -> None:
-    """Let the next run in a folder be another one at the trackers, not the same going on."""
-    for name in (_WANDB_ID, _MLFLOW_ID):
-        (Path(folder) / name).unlink(missing_ok=True)
 
 
 class News:
@@ -97,20 +123,23 @@ class News:
             yield name, np.asarray(picture).transpose(1, 2, 0), iteration
 
 
-class WandbWriter(EventWriter):
+class WandbWriter(TrackingWriter):
     """Scalars and pictures to Weights & Biases.
 
-    A resumed run goes on as the same run there: its id is kept in ``OUTPUT_DIR``. Curves are over
-    ``iteration``, so that iterations that a resumed run repeats are not refused.
+    Curves are over ``iteration``, so that iterations that a resumed run repeats are not refused.
     """
 
-    def __init__(self, cfg: CfgNode) -> None:
+    id_file = _WANDB_ID
+
+    def __init__(self, cfg: CfgNode, *, anew: bool = False) -> None:
         """
         Args:
             cfg: with ``LOGGING.WANDB``; all of it is recorded as the run's config.
+            anew: see :class:`TrackingWriter`.
         """
         import wandb
 
+        super().__init__(cfg, anew=anew)
         node = cfg.LOGGING.WANDB
         self._wandb = wandb
         self._run = wandb.init(
@@ -120,11 +149,13 @@ class WandbWriter(EventWriter):
             mode=node.MODE,
             dir=cfg.OUTPUT_DIR,
             config=flat_config(cfg),
-            id=_read_id(cfg, _WANDB_ID),
+            id=self._run_id,
             resume="allow",
             settings=wandb.Settings(console="off"),  # log.txt has it
         )
-        _keep_id(cfg, _WANDB_ID, self._run.id)
+        self._run_id = self._run.id
+        if not anew:
+            self.keep_id()
         self._run.define_metric("*", step_metric="iteration")
         self._news = News()
 
@@ -139,25 +170,25 @@ class WandbWriter(EventWriter):
         self._run.finish()
 
 
-class MLflowWriter(EventWriter):
-    """Scalars, pictures and the config to MLflow.
+class MLflowWriter(TrackingWriter):
+    """Scalars, pictures and the config to MLflow."""
 
-    A resumed run goes on as the same run there: its id is kept in ``OUTPUT_DIR``.
-    """
+    id_file = _MLFLOW_ID
 
-    def __init__(self, cfg: CfgNode) -> None:
+    def __init__(self, cfg: CfgNode, *, anew: bool = False) -> None:
         """
         Args:
             cfg: with ``LOGGING.MLFLOW``; each of its keys is recorded as a parameter, and all of
                 it as the artifact ``config.yaml``.
+            anew: see :class:`TrackingWriter`.
         """
         from mlflow.entities import Param
         from mlflow.tracking import MlflowClient
 
+        super().__init__(cfg, anew=anew)
         node = cfg.LOGGING.MLFLOW
         self._client = MlflowClient(node.TRACKING_URI or None)
         self._news = News()
-        self._run_id = _read_id(cfg, _MLFLOW_ID)
         if self._run_id is not None:
             self._client.update_run(self._run_id, status="RUNNING")
             return
@@ -169,7 +200,8 @@ class MLflowWriter(EventWriter):
         )
         run = self._client.create_run(experiment, run_name=node.NAME or None)
         self._run_id = run.info.run_id
-        _keep_id(cfg, _MLFLOW_ID, self._run_id)
+        if not anew:
+            self.keep_id()
         params = [Param(k, str(v)[:_LONGEST]) for k, v in flat_config(cfg).items()]
         for start in range(0, len(params), _BATCH):
             self._client.log_batch(self._run_id, params=params[start : start + _BATCH])
@@ -204,13 +236,3 @@ def flat_config(cfg: CfgNode, prefix: str = "") -> dict[str, Any]:
 def _legal(name: str) -> str:
     """MLflow allows letters, digits and some signs: ``stem+res2`` becomes ``stem-res2``."""
     return re.sub(r"[^A-Za-z0-9_\-. /]", "-", name)
-
-
-def _read_id(cfg: CfgNode, file: str) -> str | None:
-    path = Path(cfg.OUTPUT_DIR) / file
-    return path.read_text(encoding="utf-8").strip() if path.is_file() else None
-
-
-def _keep_id(cfg: CfgNode, file: str, run_id: str) -> None:
-    Path(cfg.OUTPUT_DIR).mkdir(parents=True, exist_ok=True)
-    (Path(cfg.OUTPUT_DIR) / file).write_text(run_id + "\n", encoding="utf-8")

@@ -130,6 +130,9 @@ def open_checkpoint(path: str | Path, *, teacher: bool = False) -> TrainedModel:
 def find_checkpoint(path: str | Path) -> Path:
     """The file itself, or the last checkpoint of a run directory.
 
+    That is the one that ``last_checkpoint`` names, or where it is not there ``model_final.pth``,
+    which a run that was extended and then interrupted has from before.
+
     Raises:
         UserError: there is none; those that are there are listed.
     """
@@ -138,7 +141,7 @@ def find_checkpoint(path: str | Path) -> Path:
         return path
     if not path.is_dir():
         raise UserError(f"there is no checkpoint and no run directory {str(path)!r}")
-    for name in ("model_final.pth", named_last(path)):
+    for name in (named_last(path), "model_final.pth"):
         if name and (path / name).is_file():
             return path / name
     others = sorted(p.name for p in path.glob("*.pth"))

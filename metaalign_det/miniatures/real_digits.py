@@ -81,7 +81,7 @@ def ensure_real_digits(name: str, root: str | Path | None = None, *, seed: int =
     """
     if name not in COLLECTIONS:
         raise UserError(f"no digits {name!r}; there are {', '.join(COLLECTIONS)}")
-    root = datasets_root() if root is None else Path(root)
+    root = datasets_root(root)
     folder = root / FOLDER / name
     collection = COLLECTIONS[name]
     sources = [collection, "photographs"] if name == "mnistm" else [collection]
@@ -105,7 +105,7 @@ def find_real_digits(name: str, root: str | Path | None = None) -> Path:
 
     Args, Returns, Raises: as :func:`ensure_real_digits`; any seed is accepted.
     """
-    root = datasets_root() if root is None else Path(root)
+    root = datasets_root(root)
     manifest = read_manifest(root / FOLDER / name) or {}
     return ensure_real_digits(name, root, seed=manifest.get("seed", 0))
 

@@ -14,6 +14,7 @@ from typing import Any
 from iopath.common.file_io import file_lock
 
 from ..errors import UserError
+from ..files import place_fault
 
 #: Name of the file that says what a generated folder holds.
 MANIFEST = "manifest.json"
@@ -84,10 +85,12 @@ def build_once(folder: Path, manifest: Mapping[str, Any], write: Callable[[Path]
             if read_manifest(folder) != wanted:
                 _refuse_foreign(folder, wanted["generator"])
                 _build(folder, wanted, write)
-    except (PermissionError, NotADirectoryError, FileExistsError) as e:
+    except OSError as e:
+        if place_fault(e) is None:
+            raise
         raise UserError(
-            f"cannot write the generated data set {folder}: {e}. Point DETECTRON2_DATASETS at a "
-            "folder that can be written."
+            f"cannot write the generated data set {folder}: {e}. Point DETECTRON2_DATASETS, or "
+            "--root of make-data, at a folder that can be written and has room."
         ) from e
     return folder
 

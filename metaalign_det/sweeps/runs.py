@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..engine.checkpoint_files import checkpoint_files
 from ..errors import UserError
 from ..files import write_json
 from ..reports.metrics import read_records
@@ -73,8 +74,8 @@ class Run:
 
 
 def has_checkpoint(folder: Path) -> bool:
-    """Whether ``--resume`` has something to choose from: any checkpoint file."""
-    return any(file.is_file() for file in folder.glob("*.pth"))
+    """Whether ``--resume`` has something to choose from; weights that were selected are not."""
+    return bool(checkpoint_files(folder))
 
 
 def last_iteration(folder: Path) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -223,3 +224,26 @@ def test_labelled_images_for_scores_alone_stand_in_a_folder_of_their_own(tmp_pat
     assert domains[-1].classes == ("cat", "dog")
     with pytest.raises(UserError, match="--test .*drawings: labels of the source's kind"):
         plan_data(detect("photos"), detect("drawings"), detect("drawings"))
+
+
+@pytest.mark.parametrize("where", ["source", "target", "output", "class"])
+def test_a_name_that_is_not_utf8_is_refused_and_leaves_nothing(tmp_path, drawings, where, capsys):
+    odd = os.fsdecode(b"caf\xe9")
+    source = odd if where == "source" else "photos"
+    for name in ("cat", odd if where == "class" else "dog"):
+        for n in range(4):
+            save_image(tmp_path / source / name / f"{n}.png", (40, 40))
+    if where == "target":
+        (tmp_path / drawings).rename(tmp_path / odd)
+    output = f"{odd}.yaml" if where == "output" else "my.yaml"
+    target = odd if where == "target" else drawings
+    assert main(["init", source, target, "--output", output]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and r"caf\udce9" in said and "is not UTF-8" in said
+    assert not list(tmp_path.glob("*.yaml")) and not list(tmp_path.glob(".*"))
+
+
+def test_an_output_below_nobodys_home_is_a_folder_that_is_not_there(tmp_path, drawings, capsys):
+    make_tiny_coco(tmp_path / "photos", coco_json(5))
+    assert main(["init", "photos", drawings, "--output", "~nobody_here/my.yaml"]) == 2
+    assert "there is no folder" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import subprocess
@@ -111,6 +112,27 @@ def test_exit_codes_and_the_one_sentence(capsys, work, code, said):
     assert out == "" and err.startswith(said) and err.count("\n") == (1 if said else 0)
 
 
+@pytest.mark.parametrize("number", ["EROFS", "EACCES", "ENOSPC", "EDQUOT", "ENOTDIR", "EISDIR"])
+def test_a_place_that_cannot_be_written_is_one_sentence(capsys, number):
+    error = OSError(getattr(errno, number), "?", "ro/report.html")
+    assert exit_code_of(_raise(error)) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ro/report.html: ") and said.count("\n") == 1
+    assert "name a" in said
+
+
+def test_a_full_disk_is_one_sentence_also_where_the_error_names_no_file(capsys):
+    assert exit_code_of(_raise(OSError(errno.ENOSPC, "No space left on device"))) == 2
+    assert "error: a file cannot be written: the disk is full" in capsys.readouterr().err
+
+
+def test_make_data_says_what_is_in_the_way(tmp_path, capsys):
+    pytest.importorskip("sklearn")
+    (tmp_path / "file").touch()
+    assert command.main(["make-data", "classification", "--root", str(tmp_path / "file")]) == 2
+    assert "or --root of make-data" in capsys.readouterr().err
+
+
 def test_the_detectron2_to_install_is_the_pinned_one():
     assert DETECTRON2 in (ROOT / "requirements" / "detectron2-upstream.txt").read_text()
 
@@ -120,6 +142,10 @@ def test_bugs_keep_their_traceback():
         exit_code_of(lambda: 1 // 0)
     with pytest.raises(ModuleNotFoundError, match="metaalign_det.nowhere"):
         exit_code_of(_raise(missing("metaalign_det.nowhere")))
+    with pytest.raises(FileNotFoundError):
+        exit_code_of(_raise(FileNotFoundError(errno.ENOENT, "?", "a file of ours")))
+    with pytest.raises(PermissionError):
+        exit_code_of(_raise(PermissionError(errno.EPERM, "of a process, not of a file")))
     with pytest.raises(BrokenPipeError):  # of a data loader, say: standard output is open
         exit_code_of(_raise(BrokenPipeError()))
 
@@ -225,6 +251,17 @@ def test_demo_takes_options_before_and_behind_its_name(argv, expected):
     args = command.build_parser().parse_args(["demo", *argv])
     assert (args.demo, args.seed, args.opts) == expected
     assert args.jobs == 2
+
+
+def test_demo_says_what_it_trains():
+    from metaalign_det.cli.demo import DEMOS
+    from metaalign_det.cli.demo_detection import demonstration
+
+    for label in demonstration(Path("output"), 0).configs:
+        words = label.replace("source only", "source-only").replace(" + ", " with ")
+        assert words.replace("with mean", "with a mean") in DEMOS["detection"]
+    for word in ("comes with the package", "adaptive BatchNorm", "report"):
+        assert word in DEMOS["detection"]
 
 
 def test_benchmark_hands_everything_on(monkeypatch):

@@ -129,6 +129,16 @@ def test_the_last_k_checkpoints_are_kept_and_the_named_ones(tmp_path):
     ]  # fmt: skip
 
 
+def test_a_negative_number_to_keep_is_refused_before_anything_is_removed(tmp_path):
+    save(small_run(tmp_path, steps=1))
+    with pytest.raises(UserError, match="CHECKPOINT_KEEP must be >= 0, got -1; 0 keeps all"):
+        small_run(tmp_path, "SOLVER.CHECKPOINT_KEEP", -1, steps=2)
+    run = small_run(tmp_path, steps=2)
+    run.keep = -1
+    save(run)
+    assert len(list(tmp_path.glob("model_*.pth"))) == 2
+
+
 def test_a_damaged_later_checkpoint_does_not_push_out_a_good_earlier_one(tmp_path):
     opts = ("SOLVER.CHECKPOINT_KEEP", 1)
     (tmp_path / "model_0000009.pth").write_bytes(b"damaged")

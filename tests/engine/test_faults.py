@@ -41,14 +41,37 @@ def test_a_fault_in_a_block_becomes_one_sentence_without_a_traceback(
     try:
         with pytest.raises(UserError, match=words) as error, explained_faults(tmp_path):
             try:
-                raise OSError(number, "?", "/some/file")
+                raise OSError(number, "?", str(tmp_path / "some" / "file"))
             except OSError:
                 log.exception("Exception during training:")
                 raise
     finally:
         log.removeHandler(caplog.handler)
-    assert str(error.value).startswith("/some/file: ")
+    assert str(error.value).startswith(f"{tmp_path}/some/file: ")
+    assert "continue with --resume" in str(error.value)
     assert not caplog.records
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.ENOSPC, errno.ENOTDIR])
+def test_a_fault_elsewhere_brings_no_advice_on_the_run(tmp_path, number):
+    run, data = tmp_path / "run", tmp_path / "data" / "set"
+    run.mkdir()
+
+    def fault() -> str:
+        with pytest.raises(UserError) as error, explained_faults(run):
+            raise OSError(number, "?", str(data))
+        assert str(error.value).startswith(f"{data}: ") and "name" in str(error.value)
+        assert "OUTPUT_DIR" not in str(error.value) and "SOLVER" not in str(error.value)
+        return str(error.value)
+
+    assert "--resume" not in fault()
+    (run / "last_checkpoint").write_text("model_0000001.pth")
+    assert "--resume" in fault()
+
+
+def test_a_folder_that_the_run_is_in_is_its_own_fault(tmp_path):
+    error = OSError(errno.EROFS, "?", str(tmp_path))
+    assert "set OUTPUT_DIR" in explained_fault(error, tmp_path / "a" / "b")
 
 
 def test_what_was_explained_first_is_not_hidden_by_what_came_of_it(tmp_path):

@@ -21,7 +21,6 @@ from metaalign_det.engine.run_folder import (
     checkpoint_bytes,
     evaluation_folder,
     locked_folder,
-    remove_run,
 )
 from metaalign_det.errors import UserError
 from tests.engine.small import save, small_run
@@ -111,19 +110,6 @@ def test_an_evaluation_beside_a_run_gets_a_folder_of_its_own(tmp_path):
     save(small_run(tmp_path, steps=1))
     assert evaluation_folder(tmp_path) == tmp_path / "eval-1"
     assert evaluation_folder(tmp_path) == tmp_path / "eval-2"
-
-
-def test_removing_a_run_leaves_what_is_not_its(tmp_path):
-    save(small_run(tmp_path, steps=1))
-    save(small_run(tmp_path, steps=1), "pretrained")
-    (tmp_path / "inference").mkdir()
-    (tmp_path / "metrics.json").write_text("{}\n")
-    (tmp_path / "notes.txt").touch()
-    remove_run(tmp_path)
-    left = sorted(f.name for f in tmp_path.iterdir())
-    assert left == ["metrics.json", "notes.txt", "pretrained.pth"]
-    assert (tmp_path / "metrics.json").read_bytes() == b""
-    check_unused(tmp_path / "nothing")
 
 
 class Trainer:

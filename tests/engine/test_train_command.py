@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 
 import pytest
@@ -91,21 +90,6 @@ def test_train_and_evaluate_from_the_command_line(tmp_path):
     )
     report = json.loads(next(out.glob("inference/watercolor_test/voc_*.json")).read_text())
     assert score == pytest.approx(report["results"]["AP50_11pt"], nan_ok=True)
-
-
-@pytest.fixture
-def fresh_loggers():
-    """Detectron2 keeps its handlers, and with them a test's captured streams, for ever."""
-    from detectron2.utils.logger import setup_logger
-
-    names = ("detectron2", "fvcore", "metaalign_det")
-    before = {n: list(logging.getLogger(n).handlers) for n in names}
-    setup_logger.cache_clear()
-    yield
-    setup_logger.cache_clear()
-    for n in names:
-        logging.getLogger(n).handlers = before[n]
-        logging.getLogger(n).propagate = True
 
 
 @pytest.mark.usefixtures("fresh_loggers")

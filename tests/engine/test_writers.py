@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.machinery
 import importlib.util
+import sys
+import types
 
 import numpy as np
 import pytest
 from detectron2.utils.events import EventStorage
 
 from metaalign_det.config import load_cfg
-from metaalign_det.engine import writers
+from metaalign_det.engine import run_folder, session, writers
 from metaalign_det.engine.writers import News, build_extra_writers, check_logging, flat_config
 from metaalign_det.errors import UserError
+from tests.engine.tiny_training import training_cfg
 
 
 def write_two_steps(writer):
@@ -115,3 +119,98 @@ def test_mlflow_in_a_database(tmp_path):
     (again,) = build_extra_writers(cfg)
     again.close()
     assert (tmp_path / "mlflow_run_id.txt").read_text().strip() == run_id
+
+
+# ---- which run it is, with a stand-in for the library ------------------------------------------
+
+
+class FakeRun:
+    def __init__(self, run_id):
+        self.id = run_id
+
+    def define_metric(self, *_, **__):
+        pass
+
+    log = finish = define_metric
+
+
+@pytest.fixture
+def wandb_runs(monkeypatch):
+    """Ids of the runs at a W&B that does nothing, in the order in which they were gone on with."""
+    seen = []
+
+    def init(*, id, **_):
+        seen.append(id or f"run-{len(seen)}")
+        return FakeRun(seen[-1])
+
+    module = types.ModuleType("wandb")
+    module.__spec__ = importlib.machinery.ModuleSpec("wandb", None)
+    module.init, module.Settings, module.Image = init, dict, np.asarray
+    monkeypatch.setitem(sys.modules, "wandb", module)
+    return seen
+
+
+@pytest.fixture
+def mlflow_runs(monkeypatch):
+    """The same of MLflow."""
+    seen = []
+
+    class Client:
+        def __init__(self, uri):
+            pass
+
+        def update_run(self, run_id, status):
+            seen.append(run_id)
+
+        def get_experiment_by_name(self, name):
+            return types.SimpleNamespace(experiment_id="0")
+
+        def create_run(self, experiment, run_name):
+            seen.append(f"run-{len(seen)}")
+            return types.SimpleNamespace(info=types.SimpleNamespace(run_id=seen[-1]))
+
+        def log_batch(self, *_, **__):
+            pass
+
+        log_text = log_image = set_terminated = log_batch
+
+    modules = {n: types.ModuleType(n) for n in ("mlflow", "mlflow.entities", "mlflow.tracking")}
+    modules["mlflow.entities"].Param = modules["mlflow.entities"].Metric = lambda *_: None
+    modules["mlflow.tracking"].MlflowClient = Client
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    return seen
+
+
+@pytest.mark.parametrize("tracker", ["wandb", "mlflow"])
+def test_another_run_in_a_folder_is_kept_in_mind_once_it_has_started(tmp_path, request, tracker):
+    seen = request.getfixturevalue(f"{tracker}_runs")
+    cfg = load_cfg("", [f"LOGGING.{tracker.upper()}.ENABLED", True, "OUTPUT_DIR", str(tmp_path)])
+    kept = tmp_path / f"{tracker}_run_id.txt"
+    build_extra_writers(cfg)
+    (other,) = build_extra_writers(cfg, anew=True)
+    assert seen == ["run-0", "run-1"]
+    assert kept.read_text() == "run-0\n"
+    other.keep_id()
+    assert kept.read_text() == "run-1\n"
+    build_extra_writers(cfg)
+    assert seen == ["run-0", "run-1", "run-1"]
+
+
+@pytest.mark.usefixtures("tiny_datasets", "fresh_loggers")
+def test_overwrite_is_another_run_at_the_tracker_and_resume_goes_on_with_that(
+    tmp_path, monkeypatch, wandb_runs
+):
+    out = tmp_path / "run"
+    cfg = training_cfg(out, "SOLVER.MAX_ITER", 1, "LOGGING.WANDB.ENABLED", True)
+    session.train(cfg)
+    with monkeypatch.context() as patch:
+        patch.setattr(run_folder, "free_bytes", lambda _: 0)
+        patch.setattr(run_folder, "run_bytes", lambda _: 0)
+        with pytest.raises(UserError, match="two must fit"):
+            session.train(cfg, overwrite=True)
+    assert (out / "wandb_run_id.txt").read_text() == "run-0\n"
+    session.train(cfg, overwrite=True)
+    assert (out / "wandb_run_id.txt").read_text() == "run-2\n"
+    session.train(cfg, resume=True)
+    assert wandb_runs == ["run-0", "run-1", "run-2", "run-2"]

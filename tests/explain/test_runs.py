@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from metaalign_det.errors import UserError
+from metaalign_det.explain.predict_checkpoint import find_checkpoint
 from metaalign_det.explain.runs import open_runs
 from tests.explain.conftest import detector_cfg, write_run
 
@@ -55,6 +56,21 @@ def test_checkpoints_are_in_the_order_of_training(run_folders):
     assert run.checkpoint().name == "model_final.pth"
     with pytest.raises(UserError, match=r"model_9\.pth; there: model_0000004\.pth"):
         run.checkpoint("model_9.pth")
+
+
+def test_a_run_that_was_extended_and_interrupted_stands_for_its_newest_checkpoint(tmp_path):
+    names = ("model_final.pth", "model_0000149.pth")
+    folder = write_run(tmp_path / "run", detector_cfg("SOLVER.MAX_ITER", 200), names=names)
+    content = torch.load(folder / "model_final.pth")
+    torch.save({**content, "iteration": 99}, folder / "model_final.pth")
+    (run,) = open_runs([str(folder)])
+    assert run.checkpoint().name == find_checkpoint(folder).name == "model_0000149.pth"
+    assert [(i, p.name) for i, p in run.checkpoints()] == [
+        (100, "model_final.pth"),
+        (150, "model_0000149.pth"),
+    ]
+    (folder / "last_checkpoint").unlink()
+    assert find_checkpoint(folder).name == "model_final.pth"
 
 
 def test_a_model_is_that_of_its_checkpoint_and_frozen(run_folders):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 
 import numpy as np
@@ -115,6 +116,21 @@ class TestStore:
             store.build_once(tmp_path / "set", self.MANIFEST, fail)
         assert [p.name for p in tmp_path.iterdir() if not p.name.endswith(".lock")] == []
         assert (store.build_once(tmp_path / "set", self.MANIFEST, self.write) / "data").exists()
+
+    @pytest.mark.parametrize("number", [errno.EROFS, errno.ENOSPC, errno.EDQUOT])
+    def test_a_place_that_cannot_be_written_is_named_with_the_remedy(self, tmp_path, number):
+        def fail(folder):
+            raise OSError(number, "?")
+
+        with pytest.raises(UserError, match=r"write .*set: .*DETECTRON2_DATASETS, or --root"):
+            store.build_once(tmp_path / "set", self.MANIFEST, fail)
+
+    def test_what_a_place_cannot_help_keeps_its_traceback(self, tmp_path):
+        def fail(folder):
+            raise BlockingIOError(errno.EAGAIN, "no process to be had")
+
+        with pytest.raises(BlockingIOError):
+            store.build_once(tmp_path / "set", self.MANIFEST, fail)
 
     def test_a_failed_replacement_keeps_what_was_there(self, tmp_path):
         def fail(folder):

@@ -125,6 +125,9 @@ def test_layout_lists_and_manifest(small, tmp_path, monkeypatch):
     assert icons.ensure_icons(tmp_path, progress=False) == folder
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     assert icons.find_icons() == folder
+    monkeypatch.setenv("HOME", str(tmp_path.parent))
+    root = f"~/{tmp_path.name}"
+    assert icons.ensure_icons(root) == icons.find_icons(root) == folder
 
 
 def test_archive_and_folder_give_the_same_pictures(small, tmp_path):

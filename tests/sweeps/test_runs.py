@@ -58,3 +58,11 @@ def test_folders_and_pipes_in_the_place_of_files_are_no_files(run):
     assert last_iteration(run.folder) == 0
     assert not has_checkpoint(run.folder)
     assert not collect_scores(run)
+
+
+def test_a_run_that_only_has_selected_weights_is_begun_anew(run):
+    for name in ("model_selected.pth", "model_oracle.pth"):
+        (run.folder / name).touch()
+    assert "--overwrite" in run.arguments() and "--resume" not in run.arguments()
+    (run.folder / "model_0000001.pth").touch()
+    assert "--resume" in run.arguments() and "--overwrite" not in run.arguments()
