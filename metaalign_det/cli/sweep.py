@@ -1,6 +1,7 @@
 """Run several methods and seeds into one table: on your own data, or on a whole benchmark.
 
-metaalign-det sweep --seeds 0 1 2 --output output/drawings --configs source.yaml swda.yaml
+metaalign-det sweep --seeds 0 1 2 --output output/drawings \\
+    --configs source.yaml swda.yaml photos2drawings.yaml
 
 metaalign-det sweep --benchmark office_home --seeds 0 1 2 --jobs 2 --output output/office_home \\
     --configs configs/office_home/dann.yaml configs/office_home/dann_meta.yaml
