@@ -166,7 +166,8 @@ class MetaAlignGradients(GradientSource):
             )
         self.weights.load_state_dict(state["beta"])
         self.beta_optimizer.load_state_dict(state["beta_optimizer"])
-        self.measured_alpha = dict(state.get("alpha", {}))
+        # Earlier versions could hold 0 there, which nothing that multiplies it moves.
+        self.measured_alpha = {r: a for r, a in state.get("alpha", {}).items() if a > 0}
 
     # ---- schedules --------------------------------------------------------------------------
 

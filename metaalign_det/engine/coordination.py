@@ -55,7 +55,10 @@ class CoordinationHook(HookBase):
         average beside the model.
         """
         learning = self.source.learning
-        if self._in_charge() is not self or self._is_saved_by_trainer():
+        # Before training the loop may be another's, whose state this one's would not go with.
+        if self._in_charge() is not self or self._found_loop() is None:
+            return {}
+        if self._is_saved_by_trainer():
             return {}
         state = {"source": self.source.state_dict(), "learning": learning.state_dict()}
         if learning.average is not None:

@@ -44,6 +44,14 @@ def run_bytes(folder: str | Path) -> int:
     return bytes_of([*_run_files(folder), *(f for e in _evaluations(folder) for f in e.rglob("*"))])
 
 
+def checkpoints_left(folder: str | Path) -> list[Path]:
+    """Checkpoints of a training under names of the user's: ``--resume`` would look at them."""
+    from ..modeling.weight_files import peek  # with torch
+
+    left = [f for f in checkpoint_files(folder) if not _WRITTEN.fullmatch(f.name)]
+    return [f for f in left if type(peek(f, "iteration")) is int]
+
+
 def _run_files(folder: Path) -> list[Path]:
     """Files of a training, ``last_checkpoint`` first: it must not name what is gone."""
     found = [f for f in folder.glob("*") if _WRITTEN.fullmatch(f.name)]

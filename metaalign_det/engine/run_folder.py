@@ -24,7 +24,7 @@ from .checkpoint_files import checkpoint_files
 from .durable_checkpointer import DurableCheckpointer
 from .faults import explained_fault, free_bytes, megabytes
 from .processes import decided_by_the_first
-from .replaced_run import bytes_of, remove_run, run_bytes
+from .replaced_run import bytes_of, checkpoints_left, remove_run, run_bytes
 from .writers import TrackingWriter
 
 logger = logging.getLogger(__name__)
@@ -165,6 +165,11 @@ class StartRun(HookBase):
 
     def _prepare(self) -> None:
         folder = Path(self.cfg.OUTPUT_DIR)
+        if self.overwrite and (left := checkpoints_left(folder)):
+            raise UserError(
+                f"--overwrite does not remove {', '.join(f.name for f in left)} in {folder}, and a "
+                "later --resume could go on from it: move it to another folder"
+            )
         try:
             partial = [file for file in folder.glob(f".*{PARTIAL}") if file.is_file()]
             freed = bytes_of(partial) + (run_bytes(folder) if self.overwrite else 0)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..engine.checkpoint_files import checkpoint_files
+from ..engine.checkpoint_files import KEPT_NAMES
 from ..errors import UserError
 from ..files import write_json
 from ..reports.metrics import read_records
@@ -74,8 +74,12 @@ class Run:
 
 
 def has_checkpoint(folder: Path) -> bool:
-    """Whether ``--resume`` has something to choose from; weights that were selected are not."""
-    return bool(checkpoint_files(folder))
+    """Whether ``--resume`` has something to choose from; weights that were selected are not.
+
+    A link counts: what it leads to is not for ``--overwrite`` to decide on.
+    """
+    files = (f for f in folder.glob("*.pth") if f.is_file() or f.is_symlink())
+    return any(file.name not in KEPT_NAMES for file in files)
 
 
 def last_iteration(folder: Path) -> int:

@@ -120,6 +120,19 @@ def test_a_trainer_with_mixed_precision_is_resumed_with_the_hook_and_without_it(
             assert theirs["scale"] == 512.0 and theirs["_growth_tracker"] == 7
 
 
+def test_a_checkpoint_from_before_training_can_be_loaded():
+    cfg = tiny_cfg(*META)
+    model = tiny_model(cfg)
+
+    def trainer():
+        inner = SimpleTrainer(model, batches(), build_optimizer(cfg, model))
+        return Foreign(inner, MetaAlignHook(cfg, model))
+
+    other = trainer()
+    other.load_state_dict(trainer().state_dict())
+    other.train(0, 1)
+
+
 def test_a_plain_trainers_checkpoint_goes_on_with_the_hook():
     cfg = tiny_cfg(*META)
     model = tiny_model(cfg)

@@ -92,6 +92,15 @@ def test_a_removed_run_leaves_its_folder_unused(tmp_path):
     check_unused(tmp_path)
 
 
+def test_a_checkpoint_that_would_stay_and_could_be_resumed_is_named(tmp_path):
+    run = small_run(tmp_path, steps=3)
+    save(run)
+    (written,) = tmp_path.glob("model_*.pth")
+    written.rename(tmp_path / "model_backup.pth")
+    with pytest.raises(UserError, match="does not remove model_backup.pth"):
+        start(run, overwrite=True)
+
+
 def test_without_space_for_the_new_run_the_old_one_stays(tmp_path, monkeypatch):
     monkeypatch.setattr(run_folder, "free_bytes", lambda _: 0)
     save(small_run(tmp_path, width=10, steps=1))

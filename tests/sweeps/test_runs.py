@@ -66,3 +66,9 @@ def test_a_run_that_only_has_selected_weights_is_begun_anew(run):
     assert "--overwrite" in run.arguments() and "--resume" not in run.arguments()
     (run.folder / "model_0000001.pth").touch()
     assert "--resume" in run.arguments() and "--overwrite" not in run.arguments()
+
+
+def test_a_checkpoint_that_was_moved_and_linked_is_not_replaced(run, tmp_path):
+    (tmp_path / "elsewhere.pth").touch()
+    (run.folder / "model_0000001.pth").symlink_to(tmp_path / "elsewhere.pth")
+    assert "--overwrite" not in run.arguments()

@@ -162,10 +162,10 @@ def _refuse_spellings(names: Iterable[str], first_use: Mapping[str, str]) -> Non
     seen: dict[str, str] = {}
     for name in names:
         first = seen.setdefault(normalise(name), name)
+        if not {first, name} <= first_use.keys():  # one of them has no object that could be lost
+            continue
         if unicodedata.normalize("NFC", first) != unicodedata.normalize("NFC", name):
-            both = " and ".join(
-                f"{show(n)} ({first_use[n]})" if n in first_use else show(n) for n in (first, name)
-            )
+            both = " and ".join(f"{show(n)} ({first_use[n]})" for n in (first, name))
             raise UserError(
                 f"the classes {both} differ only in case, spaces, underscores or hyphens, which "
                 "do not count in names: rename one of them in the data or, if they are one class, "

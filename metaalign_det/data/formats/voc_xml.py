@@ -14,8 +14,7 @@ from .paths import show
 from .text_files import read_bytes
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
-_FLAGS = {"": False, "0": False, "0.0": False, "false": False}
-_FLAGS |= {"1": True, "1.0": True, "true": True}
+_WORDS = {"": False, "false": False, "no": False, "unspecified": False, "true": True, "yes": True}
 _MAX_DEPTH = 50  # elements within each other; VOC has 5
 _LARGEST = 1e9  # no image has as many pixels on a side
 
@@ -110,11 +109,12 @@ def _read_object(element: ET.Element, path: str | Path) -> VocObject:
     if not name:
         raise UserError(f"annotation {path}: an object without a name")
     flag = (element.findtext("difficult") or "").strip()
-    difficult = _FLAGS.get(flag.lower())
-    if difficult is None:
+    try:
+        difficult = _WORDS[flag.lower()] if flag.lower() in _WORDS else float(flag) > 0
+    except ValueError:
         raise UserError(
             f"annotation {path}: <difficult> of {show(name)} must be 0 or 1, not {show(flag)}"
-        )
+        ) from None
     box = element.find("bndbox")
     if box is None:
         return VocObject(name, None, difficult)

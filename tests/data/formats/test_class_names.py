@@ -54,6 +54,12 @@ def test_classes_that_differ_in_spelling_only_are_not_quietly_one(one, other):
         assert f"'{one}' (x.xml)" in str(caught.value) and f"'{other}' (y.xml)" in str(caught.value)
 
 
+def test_a_spelling_without_an_object_costs_nothing():
+    declared = ["Fish", "fish"]  # as some exports list the group and its one class
+    index, numbers = rule().number({"fish": "a.json"}, declared)
+    assert index.names == ("Fish",) and numbers == {"fish": 0}
+
+
 def test_spellings_of_a_class_are_one_where_the_settings_say_so():
     seen = {"a": "x", "A": "y", "dog": "z"}
     for made in (rule(("dog", "a")), rule(None, (), A="a"), rule(None, (), a="A")):

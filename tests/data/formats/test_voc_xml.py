@@ -16,7 +16,9 @@ def difficult(path, text):
 
 def test_tools_write_difficult_as_a_number_or_a_word(tmp_path):
     path = tmp_path / "a.xml"
-    assert all(difficult(path, text) for text in ("1", " 1 ", "1.0", "true", "True"))
-    assert not any(difficult(path, text) for text in (None, "", "0", "0.0", "false", "False"))
+    assert all(difficult(path, text) for text in ("1", " 1 ", "1.0", "2", "true", "True"))
+    assert not any(
+        difficult(path, text) for text in (None, "", "0", "-1", "false", "no", "Unspecified")
+    )
     with pytest.raises(UserError, match="a.xml: <difficult> of 'cat' must be 0 or 1, not 'maybe'"):
         difficult(path, "maybe")
