@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -22,6 +23,14 @@ torch.set_num_threads(1)
 @pytest.fixture(autouse=True)
 def _seeded():
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _heard():
+    """Detectron2's logging, once set up, keeps messages from pytest: not beyond one test."""
+    yield
+    for name in ("detectron2", "fvcore", "metaalign_det"):
+        logging.getLogger(name).propagate = True
 
 
 @pytest.fixture
