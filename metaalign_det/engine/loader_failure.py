@@ -6,6 +6,7 @@ import logging
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from detectron2.engine import HookBase
@@ -50,7 +51,7 @@ class SaveOnLoaderFailure(HookBase):
             if batches.failed and comm.get_world_size() == 1:
                 self._save()
         finally:
-            batches.stop()
+            batches.stop(forgiving=batches.failed)
 
     def _save(self) -> None:
         trainer = self.trainer
@@ -97,10 +98,15 @@ class _Batches:
                 self._defer()
             yield batch
 
-    def stop(self) -> None:
-        """Give torch its handler back."""
+    def stop(self, forgiving: bool = False) -> None:
+        """Give torch its handler back.
+
+        Args:
+            forgiving: after a failure, which is known by now: that a second process has died must
+                not raise in the middle of what is still to be written.
+        """
         if self._raise is not None:
-            signal.signal(signal.SIGCHLD, self._raise)
+            signal.signal(signal.SIGCHLD, _Forgiving(self._raise) if forgiving else self._raise)
             self._raise = None
 
     def _listen(self) -> None:
@@ -114,9 +120,22 @@ class _Batches:
         if threading.current_thread() is not threading.main_thread():
             return
         handler = signal.getsignal(signal.SIGCHLD)
+        if isinstance(handler, _Forgiving):  # of an earlier training in this program
+            handler = handler.handler
         if callable(handler):
             self._raise = handler
             signal.signal(signal.SIGCHLD, self._note)
 
     def _note(self, number: int, frame: object) -> None:
         self._died = True
+
+
+class _Forgiving:
+    """torch's handler of SIGCHLD, which raises for as long as it knows of a dead process."""
+
+    def __init__(self, handler: Callable[[int, Any], object]) -> None:
+        self.handler = handler
+
+    def __call__(self, number: int, frame: object) -> None:
+        with suppress(RuntimeError):
+            self.handler(number, frame)

@@ -9,6 +9,7 @@ import signal
 
 import pytest
 import torch
+from detectron2.engine import HookBase
 
 from metaalign_det.engine.trainer import AdaptationTrainer
 from metaalign_det.errors import UserError
@@ -76,6 +77,25 @@ def test_a_loader_process_that_is_killed_is_one_sentence_and_costs_no_step(tmp_p
     # Batches that had been loaded ahead were still trained on.
     saved = sorted((tmp_path / "a").glob("model_*.pth"))
     assert len(saved) == 1 and int(saved[0].stem.removeprefix("model_")) >= 1
+
+
+def test_a_second_process_that_dies_does_not_disturb_what_is_written_at_the_end(tmp_path):
+    class SignalsLate(HookBase):
+        """torch's handler, called once more for the dead, as a late signal would."""
+
+        def after_train(self):
+            signal.getsignal(signal.SIGCHLD)(signal.SIGCHLD, None)
+            (tmp_path / "written").touch()
+
+    def kill(trainer):
+        trainer.register_hooks([SignalsLate()])
+        for child in multiprocessing.active_children():
+            os.kill(child.pid, signal.SIGKILL)
+
+    cfg = training_cfg(tmp_path / "a", "DATALOADER.NUM_WORKERS", 1, "SOLVER.MAX_ITER", 40)
+    with pytest.raises(UserError, match="a process that loads images was killed"):
+        start(cfg, 2, kill)
+    assert (tmp_path / "written").exists()
 
 
 def test_a_failure_in_the_first_step_saves_nothing(tmp_path, datasets):
