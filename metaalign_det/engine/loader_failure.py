@@ -79,6 +79,7 @@ class _Batches:
         self.failed = False
         self._raise: Callable[[int, Any], object] | None = None  # torch's handler of SIGCHLD
         self._died = False
+        self._waiting = False  # for a batch: the one place where the handler may raise, once
 
     def __iter__(self) -> Iterator[Any]:
         batches = iter(self.loader)
@@ -95,6 +96,7 @@ class _Batches:
                     raise
                 raise UserError(reason) from error
             finally:
+                self._waiting = False
                 self._defer()
             yield batch
 
@@ -110,16 +112,17 @@ class _Batches:
             self._raise = None
 
     def _listen(self) -> None:
-        handler, died = self._raise, self._died
-        self.stop()
-        self._died = False
-        if handler is not None and died:
-            handler(signal.SIGCHLD, None)
+        died, self._died = self._died, False
+        if self._raise is not None and died:
+            self._raise(signal.SIGCHLD, None)
+        self._waiting = True
 
     def _defer(self) -> None:
         if threading.current_thread() is not threading.main_thread():
             return
         handler = signal.getsignal(signal.SIGCHLD)
+        if handler == self._note:
+            return
         if isinstance(handler, _Forgiving):  # of an earlier training in this program
             handler = handler.handler
         if callable(handler):
@@ -128,6 +131,10 @@ class _Batches:
 
     def _note(self, number: int, frame: object) -> None:
         self._died = True
+        if self._waiting and self._raise is not None:
+            self._waiting = False  # what it raises is being dealt with when the next one dies
+            self._raise(number, frame)
+            self._waiting = True
 
 
 class _Forgiving:
