@@ -55,10 +55,7 @@ class CoordinationHook(HookBase):
         average beside the model.
         """
         learning = self.source.learning
-        # Before training the loop may be another's, whose state this one's would not go with.
-        if self._in_charge() is not self or self._found_loop() is None:
-            return {}
-        if self._is_saved_by_trainer():
+        if self._in_charge() is not self or self._is_saved_by_trainer():
             return {}
         state = {"source": self.source.state_dict(), "learning": learning.state_dict()}
         if learning.average is not None:
@@ -89,7 +86,9 @@ class CoordinationHook(HookBase):
 
     def _is_saved_by_trainer(self) -> bool:
         loop, average = self._found_loop(), self.source.learning.average
-        if self._brought or loop is None or loop.gradient_source is not self.source:
+        if loop is None:  # not yet ours: a state of the source would not go with its own
+            return True
+        if self._brought or loop.gradient_source is not self.source:
             return False
         checkpointer = getattr(self.trainer, "checkpointer", None)
         beside = getattr(checkpointer, "checkpointables", {}).values()

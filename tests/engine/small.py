@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from types import SimpleNamespace
 
 import torch
 from detectron2.config import get_cfg
@@ -10,6 +11,7 @@ from torch import nn
 
 from metaalign_det.config import add_metaalign_config
 from metaalign_det.engine.durable_checkpointer import DurableCheckpointer
+from metaalign_det.engine.run_folder import StartRun
 
 
 class SmallTrainer:
@@ -76,3 +78,10 @@ def second_save(folder):
     save(run)
     step(run)
     return run
+
+
+def start(run: DurableCheckpointer, **options) -> None:
+    """What happens to a run's folder before its first step; ``options`` are those of StartRun."""
+    hook = StartRun(run.cfg, run, **options)
+    hook.trainer = SimpleNamespace(start_iter=0)
+    hook.before_train()

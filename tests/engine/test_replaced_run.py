@@ -8,19 +8,9 @@ import pytest
 
 from metaalign_det.engine import run_folder
 from metaalign_det.engine.replaced_run import remove_run, run_bytes
-from metaalign_det.engine.run_folder import StartRun, check_unused
+from metaalign_det.engine.run_folder import check_unused
 from metaalign_det.errors import UserError
-from tests.engine.small import save, small_run
-
-
-class Trainer:
-    start_iter = 0
-
-
-def start(run, **options):
-    hook = StartRun(run.cfg, run, **options)
-    hook.trainer = Trainer()
-    hook.before_train()
+from tests.engine.small import save, small_run, start
 
 
 def write(folder, *names):

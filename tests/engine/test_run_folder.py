@@ -15,7 +15,6 @@ import pytest
 from metaalign_det.engine import run_folder
 from metaalign_det.engine.run_folder import (
     HOLDER_FILE,
-    StartRun,
     check_space,
     check_unused,
     checkpoint_bytes,
@@ -23,7 +22,7 @@ from metaalign_det.engine.run_folder import (
     locked_folder,
 )
 from metaalign_det.errors import UserError
-from tests.engine.small import save, small_run
+from tests.engine.small import save, small_run, start
 
 
 def hold(folder, child_lives):
@@ -110,16 +109,6 @@ def test_an_evaluation_beside_a_run_gets_a_folder_of_its_own(tmp_path):
     save(small_run(tmp_path, steps=1))
     assert evaluation_folder(tmp_path) == tmp_path / "eval-1"
     assert evaluation_folder(tmp_path) == tmp_path / "eval-2"
-
-
-class Trainer:
-    start_iter = 0
-
-
-def start(run, **options):
-    hook = StartRun(run.cfg, run, **options)
-    hook.trainer = Trainer()
-    hook.before_train()
 
 
 def test_a_start_writes_the_config_and_removes_what_was_left_half_written(tmp_path):
