@@ -4,6 +4,7 @@ metaalign-det init photos/ drawings/                      # writes photos2drawin
 metaalign-det init photos/ drawings/ --output my.yaml --model resnet50
 metaalign-det init photos/ drawings/ --test labelled_drawings/   # scores on a few labelled ones
 metaalign-det init coco/instances_train.json scans/
+metaalign-det init photos/ drawings/ --class-map automobile=car --class-map kitten=cat
 
 SOURCE is labelled: VOC, COCO, YOLO (boxes), or a folder per class. TARGET is any folder of images;
 if it is labelled too, its labels are used for scores and nothing else. Formats, classes and splits
@@ -27,6 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("source", metavar="SOURCE", help="folder of labelled images (or its JSON or data.yaml)")
     add("target", metavar="TARGET", help="folder of images to adapt to")
     add("--test", metavar="FOLDER", help="labelled images like the target's, for scores alone")
+    add("--class-map", metavar="NAME=CLASS", action="append", default=[],
+        help="a name in the labels and the class it becomes: renames and merges; repeatable")  # fmt: skip
     add("--output", metavar="FILE", help="default: <source>2<target>.yaml, here")
     add("--model", default="auto", help="resnet101, resnet50 or mini (small, for a CPU); auto")
 
@@ -43,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
     from .init_plan import device_memory, plan_data, plan_training
     from .init_text import MINI_SIDE, config_text
 
+    class_map = _class_map(args.class_map)
     source, target = detect(args.source), detect(args.target)
     test = detect(args.test) if args.test else None
     path = Path(os.path.expanduser(args.output or f"{source.root.name}2{target.root.name}.yaml"))
@@ -52,10 +56,11 @@ def run(args: argparse.Namespace) -> int:
     if not path.absolute().parent.is_dir():
         raise UserError(f"--output {path}: there is no folder {path.absolute().parent}")
     with read_once():
-        data = plan_data(source, target, test)
+        data = plan_data(source, target, test, class_map)
     training = plan_training(data, args.model, device_memory(load_cfg()), MINI_SIDE)
     words = ["metaalign-det", "init", args.source, args.target]
     words += ["--test", args.test] if args.test else []
+    words += [word for pair in args.class_map for word in ("--class-map", pair)]
     text = config_text(data, training, f"./output/{path.stem}", shlex.join(words))
     _check_utf8(*text.splitlines())  # names of classes are those of folders
     try:
@@ -80,6 +85,20 @@ def run(args: argparse.Namespace) -> int:
     out(f"  metaalign-det train --config-file {name}\n")
     out(f"  metaalign-det predict output/{shlex.quote(path.stem)} {shlex.quote(args.target)}\n")
     return 0
+
+
+def _class_map(pairs: list[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, becomes = (part.strip() for part in pair.partition("="))
+        if not name or not equals or not becomes:
+            raise UserError(
+                f"--class-map {pair}: give a name in the labels and the class that it becomes, "
+                "such as automobile=car"
+            )
+        if found.setdefault(name, becomes) != becomes:
+            raise UserError(f"--class-map names {name!r} twice, as {found[name]} and {becomes}")
+    return found
 
 
 def _check_utf8(*names: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from ..data.catalog.classes import INTERSECTION, agree, declared_classes
 from ..data.catalog.domains import load_labelled, load_unlabelled
 from ..data.catalog.register import register_from_config
 from ..data.doctor.detect import ALL, TEST, TRAIN, VAL, FoundData
-from ..data.formats.class_names import OTHERS, normalise
+from ..data.formats.class_names import OTHERS, ClassIndex, normalise
 from ..data.formats.image_files import class_folders
 from ..errors import BadImageError, UserError
 
@@ -71,18 +72,25 @@ class DataPlan:
         return {**found.entry(split, self.train)} == self.register[0]
 
 
-def plan_data(source: FoundData, target: FoundData, test: FoundData | None = None) -> DataPlan:
+def plan_data(
+    source: FoundData,
+    target: FoundData,
+    test: FoundData | None = None,
+    class_map: Mapping[str, str] | None = None,
+) -> DataPlan:
     """Choose splits and classes; reads the data.
 
     Training uses the train split of each, or all there is. Scores come from ``test`` (its test or
     validation split, or all of it) where it is given; else from a test or validation split of the
     target if it has labels; if it has labels and no such split, from all of it; from the source's
     as well. The classes are those of the source's training images; where the target's
-    labels have others, those that both have.
+    labels have others, those that both have. ``class_map`` renames and merges them before that,
+    name in the labels -> class, in every data set.
 
     Raises:
         UserError: a source or a test without labels, several splits of which none is called train
-            (of ``test``: test), data that cannot be read, no class in common.
+            (of ``test``: test), data that cannot be read, no class in common; ``class_map`` names
+            what is no class.
     """
     if source.kind == "images":
         raise UserError(
@@ -92,7 +100,8 @@ def plan_data(source: FoundData, target: FoundData, test: FoundData | None = Non
     plan = DataPlan(source.kind)
     plan.train = plan.add(source, source.choose(*TRAIN))
     scored = None
-    if _usable_labels(source, target):
+    class_map = dict(class_map or {})
+    if _usable_labels(source, target, class_map):
         split = target.choose(*TRAIN)
         plan.target = plan.add(target, split)
         plan.remarks["TARGET"] = "its labels are not read in training"
@@ -119,16 +128,48 @@ def plan_data(source: FoundData, target: FoundData, test: FoundData | None = Non
     split = source.split(*TEST, *VAL)
     if split is not None and not plan.is_train(source, split):
         plan.test.append(plan.add(source, split))
+    if class_map:
+        _check_map(plan, class_map)
+        for entry in plan.register:
+            if entry["FORMAT"] != "images":
+                entry["CLASS_MAP"] = class_map
     _read(plan, scored)
     return plan
 
 
-def _read(plan: DataPlan, scored: str | None) -> None:
-    """Count images, look at boxes, find the classes; they are written into ``plan.register``."""
-    probes = {entry["NAME"]: f"{entry['NAME']} as found" for entry in plan.register}
+def _check_map(plan: DataPlan, class_map: Mapping[str, str]) -> None:
+    """Every name in the map must be one in the labels, which a misspelt one is not."""
+    probes = _register(plan, "in its own names")
+    names: list[str] = []
+    for entry in plan.register:
+        if entry["FORMAT"] == "images":
+            continue
+        name = probes[entry["NAME"]]
+        try:
+            load_labelled(name, bad=[])
+        except UserError:  # it may be what the map is there for; if not, it is raised again
+            return
+        names += declared_classes(name) or ()
+    index = ClassIndex(list({normalise(n): n for n in names}.values()))
+    for name in class_map:
+        if index.find(name) is None:
+            raise UserError(
+                f"--class-map: there is no {name!r} in the labels; {index.describe(name)}"
+            )
+
+
+def _register(plan: DataPlan, suffix: str) -> dict[str, str]:
+    """Register what the plan has so far, for a look at it; its names -> those it is under."""
+    probes = {entry["NAME"]: f"{entry['NAME']} {suffix}" for entry in plan.register}
     cfg = load_cfg()
     cfg.DATASETS.REGISTER = [{**e, "NAME": probes[e["NAME"]]} for e in plan.register]
     register_from_config(cfg)
+    return probes
+
+
+def _read(plan: DataPlan, scored: str | None) -> None:
+    """Count images, look at boxes, find the classes; they are written into ``plan.register``."""
+    probes = _register(plan, "as found")
     labelled = {plan.train: load_labelled(probes[plan.train], bad=plan.unreadable)}
     labelled |= {name: load_labelled(probes[name]) for name in plan.test}
     plan.images = {name: len(dicts) for name, dicts in labelled.items()}
@@ -174,16 +215,19 @@ def _note_images_without_xml(plan: DataPlan, probes: dict[str, str]) -> None:
         )
 
 
-def _usable_labels(source: FoundData, target: FoundData) -> bool:
+def _usable_labels(
+    source: FoundData, target: FoundData, class_map: Mapping[str, str]
+) -> bool:
     """Whether the target has labels of the source's kind, which scores can be taken on."""
     if target.kind != source.kind:
         return False
     if target.kind == "detection":
         return not any(entry.get("LABELLED") is False for entry in target.splits.values())
     # Folders need not be classes: scans are sorted by box, photographs by day.
+    becomes = {normalise(name): new for name, new in class_map.items()}
     first, second = (
         {
-            normalise(name)
+            normalise(becomes.get(normalise(name), name))
             for entry in found.splits.values()
             for name in class_folders(Path(entry["ROOT"]))
         }

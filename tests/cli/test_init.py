@@ -127,6 +127,36 @@ def test_folders_per_class_train_a_classifier(tmp_path, drawings):
     assert [d.name for d in domains][1] == "drawings"
 
 
+def test_a_class_map_renames_and_merges_before_classes_are_compared(tmp_path, capsys):
+    make_tiny_coco(tmp_path / "photos", coco_json(5, ("kitten", "Cat", "automobile")))
+    make_tiny_coco(tmp_path / "garden", coco_json(4, ("car", "cat", "yak")))
+    options = ("--class-map", "kitten=cat", "--class-map", "automobile = car")
+    cfg, domains = init("photos", "garden", *options)
+    assert {d.classes for d in domains} == {("cat", "car")}
+    assert domains[0].objects == 12 and domains[-1].objects == 6  # yaks are dropped
+    assert cfg.MODEL.ROI_HEADS.NUM_CLASSES == 2
+    head = (tmp_path / "my.yaml").read_text().split("DATASETS")[0]
+    assert "--class-map kitten=cat" in " ".join(head.replace("#", "").split())
+
+
+def test_a_class_map_settles_two_spellings_of_a_class(tmp_path, drawings, capsys):
+    for folder in ("photos", "again"):
+        make_tiny_coco(tmp_path / folder, coco_json(5, ("cat", "Cat", "dog")))
+    assert main(["init", "photos", drawings]) == 2
+    assert "differ only in case" in capsys.readouterr().err
+    _, domains = init("again", drawings, "--class-map", "Cat=cat")
+    assert domains[0].classes == ("cat", "dog") and domains[0].objects == 12
+
+
+def test_a_class_map_makes_a_folder_per_class_usable_for_scores(tmp_path):
+    for domain, classes in (("art", ("cat", "dog")), ("photo", ("Katze", "Hund"))):
+        for label in classes:
+            save_image(tmp_path / domain / label / "1.png")
+    cfg, domains = init("art", "photo", "--class-map", "Katze=cat", "--class-map", "Hund=dog")
+    assert [d.role for d in domains] == ["source 0", "target", "test"]
+    assert domains[-1].classes == ("cat", "dog") and cfg.MODEL.CLASSIFIER.NUM_CLASSES == 2
+
+
 def test_splits_in_capitals_are_trained_and_tested_on_as_they_are_called(tmp_path, drawings):
     for split, images in (("Test", 1), ("Train", 3)):
         for label in ("cat", "dog"):
@@ -184,6 +214,8 @@ def test_every_choice_is_explained_and_nothing_is_overwritten(tmp_path, drawings
         (("gone", "drawings"), "gone does not exist"),
         (("photos", "drawings", "--model", "vit"), "--model must be auto or one of"),
         (("photos", "drawings", "--output", "no/my.yaml"), "there is no folder"),
+        (("photos", "drawings", "--class-map", "cat"), "--class-map cat: give a name in the label"),
+        (("photos", "drawings", "--class-map", "dgo=cat"), "no 'dgo' in the labels; the 2 classes are"),
     ],
 )
 def test_mistakes_are_one_sentence(tmp_path, drawings, capsys, arguments, message):
