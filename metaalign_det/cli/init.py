@@ -28,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("source", metavar="SOURCE", help="folder of labelled images (or its JSON or data.yaml)")
     add("target", metavar="TARGET", help="folder of images to adapt to")
     add("--test", metavar="FOLDER", help="labelled images like the target's, for scores alone")
-    add("--class-map", metavar="NAME=CLASS", action="append", default=[],
-        help="a name in the labels and the class it becomes: renames and merges; repeatable")  # fmt: skip
+    mapped = "a name in the labels and the class it becomes: renames, merges; repeatable"
+    add("--class-map", metavar="NAME=CLASS", action="append", default=[], help=mapped)
     add("--output", metavar="FILE", help="default: <source>2<target>.yaml, here")
     add("--model", default="auto", help="resnet101, resnet50 or mini (small, for a CPU); auto")
 

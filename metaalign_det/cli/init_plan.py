@@ -215,9 +215,7 @@ def _note_images_without_xml(plan: DataPlan, probes: dict[str, str]) -> None:
         )
 
 
-def _usable_labels(
-    source: FoundData, target: FoundData, class_map: Mapping[str, str]
-) -> bool:
+def _usable_labels(source: FoundData, target: FoundData, class_map: Mapping[str, str]) -> bool:
     """Whether the target has labels of the source's kind, which scores can be taken on."""
     if target.kind != source.kind:
         return False

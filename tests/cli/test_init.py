@@ -214,8 +214,8 @@ def test_every_choice_is_explained_and_nothing_is_overwritten(tmp_path, drawings
         (("gone", "drawings"), "gone does not exist"),
         (("photos", "drawings", "--model", "vit"), "--model must be auto or one of"),
         (("photos", "drawings", "--output", "no/my.yaml"), "there is no folder"),
-        (("photos", "drawings", "--class-map", "cat"), "--class-map cat: give a name in the label"),
-        (("photos", "drawings", "--class-map", "dgo=cat"), "no 'dgo' in the labels; the 2 classes are"),
+        (("photos", "drawings", "--class-map", "cat"), "--class-map cat: give a name in the"),
+        (("photos", "drawings", "--class-map", "dgo=cat"), "no 'dgo' in the labels; the 2 class"),
     ],
 )
 def test_mistakes_are_one_sentence(tmp_path, drawings, capsys, arguments, message):
