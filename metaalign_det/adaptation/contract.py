@@ -22,9 +22,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..coordination.stateless import RandomStreams
+from ..coordination.stateless import RandomStreams, frozen_batch_statistics
 from ..errors import UserError
 from ..loss_term import LossTerm
+
+#: Values of ``ADAPTATION.STATISTICS``: of both domains as alignment sees them, or of the target.
+STATISTICS = ("both", "target")
 
 
 class AdaptableModel(nn.Module):
@@ -52,6 +55,9 @@ class AdaptableModel(nn.Module):
 
     #: K, classes of the task, background apart; what a teacher's class odds need.
     num_classes: int
+
+    #: Whose running statistics the backbone's BatchNorm layers track, one of ``STATISTICS``.
+    statistics: str = "both"
 
     #: Random numbers by purpose, installed by a trainer; None = the global generators.
     random_streams: RandomStreams | None = None
@@ -130,6 +136,23 @@ class AdaptableModel(nn.Module):
         changes none of their random numbers.
         """
         return nullcontext() if self.random_streams is None else self.random_streams(purpose)
+
+    @contextmanager
+    def backbone_pass(self, domain: str) -> Iterator[None]:
+        """Context in which images of one domain run through the backbone in training.
+
+        The passes of a domain in one step share their random numbers: joint training runs the
+        source through the backbone once, a lookahead for each objective, and a backbone with
+        dropout must not see the difference. Where statistics are the target's, BatchNorm
+        normalises the source by its batch as ever and tracks nothing.
+
+        Args:
+            domain: "source" (whatever is labelled) or "target".
+        """
+        quiet = self.statistics == "target" and domain == "source"
+        tracking = frozen_batch_statistics(self.backbone) if quiet else nullcontext()
+        with self.stream(f"backbone/{domain}"), tracking:
+            yield
 
     @contextmanager
     def fixed_samples(self) -> Iterator[None]:

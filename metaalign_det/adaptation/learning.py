@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from detectron2.config import CfgNode
+from fvcore.nn.precise_bn import BN_MODULE_TYPES
 
+from ..coordination import check_choice
 from ..errors import UserError
 from .class_odds import ClassOdds
-from .contract import AdaptableModel
+from .contract import STATISTICS, AdaptableModel
 from .objectives import Objectives
 from .step import Batch, StepContext
 from .teacher import Teacher, WeightAverage
@@ -37,9 +39,10 @@ class Learning:
         """From the nodes ``EMA``, ``TEACHER`` and ``ADAPTATION``.
 
         Raises:
-            UserError: a value out of range, or a teacher without what it needs.
+            UserError: a value out of range, or a teacher or statistics without what they need.
         """
         node, burn_in = cfg.TEACHER, cfg.ADAPTATION.BURN_IN
+        model.statistics = _statistics(cfg, model)
         if burn_in < 0:
             raise UserError(f"ADAPTATION.BURN_IN must be >= 0, got {burn_in}")
         average = teacher = None
@@ -78,7 +81,9 @@ class Learning:
             align: whether there is an alignment; None = after burn-in.
         """
         align = step.iteration >= self.burn_in if align is None else align
-        return Objectives(step, batches, self.teacher, align=align, split=self.split)
+        objectives = Objectives(step, batches, self.teacher, align=align, split=self.split)
+        objectives.track_target()
+        return objectives
 
     def metrics(self) -> dict[str, float]:
         """Numbers of the last step to report, by name."""
@@ -101,6 +106,26 @@ class Learning:
         """Continue from :meth:`state_dict`; {} starts anew."""
         if self.teacher is not None:
             self.teacher.load_state_dict(state)
+
+
+def _statistics(cfg: CfgNode, model: AdaptableModel) -> str:
+    """``ADAPTATION.STATISTICS``, of a model and data that it makes a difference to."""
+    key = "ADAPTATION.STATISTICS"
+    value = cfg.ADAPTATION.STATISTICS
+    try:
+        check_choice(key, value, STATISTICS)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    if value == "target":
+        if not cfg.DATASETS.TARGET:
+            raise UserError(f"{key} 'target' needs target images: name some in DATASETS.TARGET")
+        if not any(isinstance(m, BN_MODULE_TYPES) for m in model.backbone.modules()):
+            raise UserError(
+                f"{key} 'target': the backbone has no BatchNorm that is trained; set "
+                "MODEL.RESNETS.NORM 'BN' (FrozenBN keeps the statistics it was loaded with), or "
+                f"{key} 'both'"
+            )
+    return value
 
 
 def _class_odds(node: CfgNode, model: AdaptableModel) -> ClassOdds | None:

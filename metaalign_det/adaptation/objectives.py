@@ -5,7 +5,9 @@ what is tracked is what joint training tracks, at theta. The alignment pass, whi
 domains, tracks the backbone's (and the discriminators'); the task's tracks those of what alone it
 runs through, the heads; without alignment the task's tracks all. An objective that a coordinator
 evaluates at other parameters only tracks nothing there, and :meth:`Objectives.track` runs it at
-theta once more, without gradients, if it would have tracked anything. docs/method.md, "Where
+theta once more, without gradients, if it would have tracked anything. Where the backbone's
+statistics are to be the target's, the alignment pass tracks those of the target in it, and
+:meth:`Objectives.track_target` runs target images that are not aligned. docs/method.md, "Where
 statistics are taken", says why.
 """
 
@@ -135,11 +137,29 @@ class Objectives:
                 for _, part in objective:
                     part(params)
 
+    def track_target(self) -> None:
+        """Track the statistics of target images that no alignment will see, if they are asked for.
+
+        Without an alignment, during burn-in for one, no other pass tracks them: this one runs the
+        backbone over their weak views at theta, without gradients.
+        """
+        model = self.step.model
+        if model.statistics != "target":
+            return
+        for index, batch in enumerate(self.batches):
+            images = batch.get("target", [])
+            if not images or (model.alignment_needs_target and self.aligned[index][1]):
+                continue
+            self.step.streams.part = index
+            with torch.no_grad(), unreported(), self.step.autocast(), model.backbone_pass("target"):
+                model.backbone_features(images)
+
     @contextmanager
     def task_pass(self, index: int, track: bool = True, mixed: bool = True) -> Iterator[None]:
         """Context of a pass of the task over one micro-batch."""
         model = self.step.model
-        untracked_part = (model.backbone if any(self.aligned[index]) else None) if track else model
+        elsewhere = any(self.aligned[index]) or model.statistics == "target"
+        untracked_part = (model.backbone if elsewhere else None) if track else model
         still = nullcontext() if untracked_part is None else frozen_batch_statistics(untracked_part)
         with self.step.autocast(mixed), still:
             yield

@@ -12,6 +12,8 @@ def add_adaptation(cfg: CN) -> None:
     cfg.ADAPTATION.COORDINATOR = "joint"
     # Iterations at the start that train the task on the source alone.
     cfg.ADAPTATION.BURN_IN = 0
+    # Whose running statistics BatchNorm in the backbone tracks: of "both" domains, or the "target".
+    cfg.ADAPTATION.STATISTICS = "both"
     # pcgrad to nash_mtl: weigh the two gradients in each of METAALIGN.STAGES by itself.
     cfg.ADAPTATION.PER_STAGE = False
     # gradvac: share of the newest cosine in its running mean, in (0, 1].

@@ -246,13 +246,8 @@ class DomainAdaptiveClassifier(AdaptableModel):
         return self.backbone((pixels - self.pixel_mean) / self.pixel_std)
 
     def _predict(self, inputs: list[dict], domain: str = "") -> tuple[Tensor, Tensor]:
-        """Features (N, C) and logits (N, K) of the images.
-
-        The passes of a domain in one step share their random numbers: joint training has one of
-        the source, a lookahead one for each objective, and a backbone with dropout must not see
-        the difference.
-        """
-        with self.stream(f"backbone/{domain}") if domain else nullcontext():
+        """Features (N, C) and logits (N, K) of the images, of a domain in training."""
+        with self.backbone_pass(domain) if domain else nullcontext():
             pooled = self.backbone_features(inputs)[self.in_feature]
         features = self.bottleneck(pooled.mean(dim=(2, 3)))
         return features, self._logits(features)

@@ -186,16 +186,10 @@ class SWDARCNN(TeachableRCNN, AdaptableModel, GeneralizedRCNN):
     def _extract(
         self, inputs: list[dict], domain: int | None = None
     ) -> tuple[ImageList, dict[str, Tensor]]:
-        """Images and features; a domain's passes of one step share their random numbers.
-
-        Joint training runs the source through the backbone once, a lookahead for each objective:
-        a backbone with dropout must not see the difference.
-        """
+        """Images and features, of a domain in training; None = neither, such as in evaluation."""
         images = self._prefix.images(inputs, self.preprocess_image)
-        stream = (
-            nullcontext() if domain is None else self.stream(f"backbone/{_DOMAIN_NAMES[domain]}")
-        )
-        with stream:
+        how = nullcontext() if domain is None else self.backbone_pass(_DOMAIN_NAMES[domain])
+        with how:
             return images, self.backbone(images.tensor)
 
     def _task_losses(
