@@ -2,10 +2,15 @@
 
     python -m benchmarks.batchnorm_statistics --config-file mini/source.yaml \\
         --target mini_openmoji_train --test mini_openmoji_val mini_photo_test
+    python -m benchmarks.batchnorm_statistics --runs output/study/mini_3600/swda_teacher \\
+        --test mini_openmoji_test --of target/weak
 
-Scores the config's weights with the statistics they came with, and with those of the source and of
-the target, each in weak and in strong views (``INPUT.VIEWS``). The difference between the source's
-rows is what the views do; only the difference between source and target is the domain's.
+Scores a config's weights, or the last checkpoints of runs, with the statistics they came with, and
+with those of the source and of the target, each in weak and in strong views (``INPUT.VIEWS``). The
+difference between the source's rows is what the views do; only the difference between source and
+target is the domain's. Nothing else of a model changes, so that several runs (one per seed) are
+compared without the noise of training: mean and standard deviation, and the mean difference to the
+statistics they came with, with a 95 % interval.
 """
 
 from __future__ import annotations
@@ -13,6 +18,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from operator import itemgetter
@@ -24,11 +30,15 @@ from metaalign_det.errors import UserError
 if TYPE_CHECKING:
     from detectron2.config import CfgNode
 
+_AS_CAME = "as they came"
 _KEYS = {  # of a training batch, by domain and view
-    (domain, view): f"{domain}_strong" if view == "strong" else domain
+    f"{domain}/{view}": f"{domain}_strong" if view == "strong" else domain
     for domain in ("source", "target")
     for view in ("weak", "strong")
 }
+
+#: Statistics -> data set -> score.
+Scores = dict[str, dict[str, float]]
 
 
 def argument_parser() -> argparse.ArgumentParser:
@@ -36,19 +46,23 @@ def argument_parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--config-file", required=True, metavar="FILE", help="MODEL.WEIGHTS are looked at")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--config-file", metavar="FILE", help="MODEL.WEIGHTS are looked at")
+    what.add_argument("--runs", nargs="+", metavar="RUN", help="run folders, of one method")
     add("--target", metavar="NAME", help="data set; default: DATASETS.TARGET")
     add("--test", nargs="+", metavar="NAME", help="data sets; default: DATASETS.TEST")
+    add("--of", nargs="+", choices=_KEYS, default=list(_KEYS), help="default: all four")
     add("--batches", type=int, default=50, metavar="N", help="of SOLVER.IMS_PER_BATCH images")
     return parser
 
 
-def measure(cfg: CfgNode, batches: int) -> list[tuple[str, dict[str, float]]]:
-    """Scores by data set, the first metric of each, for every source of statistics.
+def measure(cfg: CfgNode, batches: int, of: Sequence[str] = tuple(_KEYS)) -> Scores:
+    """The first metric of each data set, for every source of statistics.
 
     Args:
         cfg: with ``DATASETS.TARGET`` and a model that has trained BatchNorm.
         batches: that statistics are taken of.
+        of: domain and view, such as "target/weak".
 
     Raises:
         UserError: the model has no BatchNorm whose statistics could be replaced.
@@ -67,15 +81,14 @@ def measure(cfg: CfgNode, batches: int) -> list[tuple[str, dict[str, float]]]:
 
     trainer = AdaptationTrainer(cfg)
     trainer.resume_or_load(resume=False)
-    rows = [("as they came", score(nullcontext()))]
-    for (domain, view), key in _KEYS.items():
+    rows = {_AS_CAME: score(nullcontext())}
+    for name in of:
         views = cfg.clone()
         views.defrost()
-        views.INPUT.VIEWS.SOURCE = views.INPUT.VIEWS.TARGET = view
-        images = map(itemgetter(key), trainer.build_train_loader(views))
+        views.INPUT.VIEWS.SOURCE = views.INPUT.VIEWS.TARGET = name.partition("/")[2]
+        images = map(itemgetter(_KEYS[name]), trainer.build_train_loader(views))
         model = trainer.model
-        of_these = adapted_batchnorm(model, images, batches, model.backbone_features)
-        rows.append((f"{domain}, {view} views", score(of_these)))
+        rows[name] = score(adapted_batchnorm(model, images, batches, model.backbone_features))
     return rows
 
 
@@ -113,26 +126,76 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _print(args: argparse.Namespace, opts: Sequence[str]) -> None:
+    if args.batches < 1:
+        raise UserError(f"--batches must be positive, not {args.batches}")
+    found: list[Scores] = []
+    with _quiet("detectron2", "fvcore"), tempfile.TemporaryDirectory() as folder:
+        for cfg in _configs(args, opts):
+            cfg.OUTPUT_DIR = folder  # a run's own results stay as they are
+            found.append(measure(cfg, args.batches, args.of))
+    print(table(found))
+
+
+def _configs(args: argparse.Namespace, opts: Sequence[str]) -> Iterator[CfgNode]:
     import torch
 
     from metaalign_det.config import load_cfg, merge_opts
     from metaalign_det.data import register_all
-    from metaalign_det.reports.table import format_table
+    from metaalign_det.explain.runs import open_runs
 
-    if args.batches < 1:
-        raise UserError(f"--batches must be positive, not {args.batches}")
-    cfg = load_cfg(args.config_file)
-    merge_opts(cfg, list(opts), "the command line")
-    cfg.DATASETS.TARGET = (args.target,) if args.target else cfg.DATASETS.TARGET
-    cfg.DATASETS.TEST = tuple(args.test) if args.test else cfg.DATASETS.TEST
-    if not cfg.DATASETS.TARGET or not cfg.DATASETS.TEST:
-        raise UserError("name data with --target and --test, or a config that has both")
-    if not torch.cuda.is_available():
-        cfg.MODEL.DEVICE = "cpu"
-    register_all(cfg)
-    with _quiet("detectron2", "fvcore"):
-        rows = [{"statistics of": name, **scores} for name, scores in measure(cfg, args.batches)]
-    print(format_table(rows, ["statistics of", *cfg.DATASETS.TEST], style="markdown"))
+    if args.runs:
+        runs = open_runs(args.runs)
+        configs = [run.cfg.clone() for run in runs]
+        for run, cfg in zip(runs, configs):
+            cfg.defrost()
+            cfg.MODEL.WEIGHTS = str(run.checkpoint())
+    else:
+        configs = [load_cfg(args.config_file)]
+    for cfg in configs:
+        merge_opts(cfg, list(opts), "the command line")
+        cfg.DATASETS.TARGET = (args.target,) if args.target else cfg.DATASETS.TARGET
+        cfg.DATASETS.TEST = tuple(args.test) if args.test else cfg.DATASETS.TEST
+        if not cfg.DATASETS.TARGET or not cfg.DATASETS.TEST:
+            raise UserError("name data with --target and --test, or a config that has both")
+        if not torch.cuda.is_available():
+            cfg.MODEL.DEVICE = "cpu"
+        register_all(cfg)
+        yield cfg
+
+
+def table(found: Sequence[Scores]) -> str:
+    """Markdown, a row for each source of statistics; with several models their mean difference.
+
+    Args:
+        found: of every model, the same statistics and data sets.
+    """
+    from metaalign_det.reports.statistics import paired_difference
+    from metaalign_det.reports.table import Cell, format_table
+
+    data = list(found[0][_AS_CAME])
+    columns = ["statistics of", *data]
+    if len(found) > 1:
+        columns = ["statistics of", *(c for x in data for c in (x, f"{x}, difference"))]
+    rows = []
+    for name in found[0]:
+        row: dict[str, Cell] = {"statistics of": _in_words(name)}
+        for x in data:
+            values = [scores[name][x] for scores in found]
+            row[x] = values if len(found) > 1 else values[0]
+            if name == _AS_CAME or len(found) == 1:
+                continue
+            before = dict(enumerate(scores[_AS_CAME][x] for scores in found))
+            d = paired_difference(before, dict(enumerate(values)))
+            row[f"{x}, difference"] = (
+                f"{d.mean:+.1f} ({d.interval.low:.1f} to {d.interval.high:.1f})"
+            )
+        rows.append(row)
+    return format_table(rows, columns, style="markdown")
+
+
+def _in_words(name: str) -> str:
+    domain, slash, view = name.partition("/")
+    return f"{domain}, {view} views" if slash else name
 
 
 if __name__ == "__main__":

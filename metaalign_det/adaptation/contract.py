@@ -56,7 +56,8 @@ class AdaptableModel(nn.Module):
     #: K, classes of the task, background apart; what a teacher's class odds need.
     num_classes: int
 
-    #: Whose running statistics the backbone's BatchNorm layers track, one of ``STATISTICS``.
+    #: Whose running statistics the backbone's BatchNorm layers track, one of ``STATISTICS``;
+    #: installed by a trainer, and kept by a model whose passes stand in :meth:`backbone_pass`.
     statistics: str = "both"
 
     #: Random numbers by purpose, installed by a trainer; None = the global generators.

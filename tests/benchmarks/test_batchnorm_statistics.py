@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.batchnorm_statistics import main
+from benchmarks.batchnorm_statistics import main, table
 from metaalign_det.adaptation.adaptive_bn import adapted_batchnorm
+from metaalign_det.cli.__main__ import main as metaalign_det
 from tests.data.trees import make_tiny_voc
 
 ARGS = (
@@ -38,6 +39,32 @@ def test_every_domain_in_every_view_has_a_row_beside_the_weights_own(monkeypatch
     views = ["source, weak views", "source, strong views", "target, weak views"]
     assert rows[2:] == ["as they came", *views, "target, strong views"]
     assert seen == [(True, 1), (True, 1), (False, 1), (False, 1)]
+
+
+def test_runs_of_one_method_are_compared_with_themselves(tmp_path, capsys):
+    for seed in ("1", "2"):
+        train = ("train", "--config-file", "mini/source.yaml", *OPTS[1:], "SEED", seed)
+        short = ("SOLVER.MAX_ITER", "1", "DATASETS.TEST", "()", "OUTPUT_DIR", f"runs/{seed}")
+        assert metaalign_det([*train, *short]) == 0
+    before = sorted((tmp_path / "runs").rglob("*"))
+    capsys.readouterr()
+    assert main(["--runs", "runs", *ARGS[2:], "--of", "target/weak"]) == 0
+    printed = capsys.readouterr().out
+    lines = [line for line in printed.splitlines() if line.startswith("|")]
+    assert [line.split("|")[1].strip() for line in lines[2:]] == [
+        "as they came", "target, weak views"
+    ]  # fmt: skip
+    assert "±" in lines[2] and " to " in lines[3]
+    assert sorted((tmp_path / "runs").rglob("*")) == before
+
+
+def test_the_difference_is_that_of_each_run():
+    first, second = (
+        {"as they came": {"test": a}, "target/weak": {"test": b}} for a, b in ((10, 12), (50, 54))
+    )
+    row = table([first, second]).splitlines()[-1].split("|")
+    assert row[2].strip() == "33.0 ± 29.7"
+    assert row[3].strip() == "+3.0 (-9.7 to 15.7)"  # t with one degree of freedom: 12.7
 
 
 @pytest.mark.parametrize(
