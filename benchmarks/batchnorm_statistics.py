@@ -5,7 +5,7 @@
     python -m benchmarks.batchnorm_statistics --runs output/study/mini_3600/swda_teacher \\
         --test mini_openmoji_test --of target/weak
 
-Scores a config's weights, or the last checkpoints of runs, with the statistics they came with, and
+Scores a config's weights, or those that runs ended with, with the statistics they came with, and
 with those of the source and of the target, each in weak and in strong views (``INPUT.VIEWS``). The
 difference between the source's rows is what the views do; only the difference between source and
 target is the domain's. Nothing else of a model changes, so that several runs (one per seed) are
@@ -126,17 +126,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _print(args: argparse.Namespace, opts: Sequence[str]) -> None:
+    from metaalign_det.cli.explain import show_progress
+
     if args.batches < 1:
         raise UserError(f"--batches must be positive, not {args.batches}")
+    configs = _configs(args, opts)
     found: list[Scores] = []
     with _quiet("detectron2", "fvcore"), tempfile.TemporaryDirectory() as folder:
-        for cfg in _configs(args, opts):
+        for cfg in show_progress(configs, "models"):
             cfg.OUTPUT_DIR = folder  # a run's own results stay as they are
             found.append(measure(cfg, args.batches, args.of))
     print(table(found))
 
 
-def _configs(args: argparse.Namespace, opts: Sequence[str]) -> Iterator[CfgNode]:
+def _configs(args: argparse.Namespace, opts: Sequence[str]) -> list[CfgNode]:
     import torch
 
     from metaalign_det.config import load_cfg, merge_opts
@@ -148,7 +151,7 @@ def _configs(args: argparse.Namespace, opts: Sequence[str]) -> Iterator[CfgNode]
         configs = [run.cfg.clone() for run in runs]
         for run, cfg in zip(runs, configs):
             cfg.defrost()
-            cfg.MODEL.WEIGHTS = str(run.checkpoint())
+            cfg.MODEL.WEIGHTS = str(run.checkpoint("model_final.pth"))  # of a finished run
     else:
         configs = [load_cfg(args.config_file)]
     for cfg in configs:
@@ -160,7 +163,7 @@ def _configs(args: argparse.Namespace, opts: Sequence[str]) -> Iterator[CfgNode]
         if not torch.cuda.is_available():
             cfg.MODEL.DEVICE = "cpu"
         register_all(cfg)
-        yield cfg
+    return configs
 
 
 def table(found: Sequence[Scores]) -> str:
@@ -171,6 +174,7 @@ def table(found: Sequence[Scores]) -> str:
     """
     from metaalign_det.reports.statistics import paired_difference
     from metaalign_det.reports.table import Cell, format_table
+    from metaalign_det.sweeps.differences import told
 
     data = list(found[0][_AS_CAME])
     columns = ["statistics of", *data]
@@ -185,10 +189,8 @@ def table(found: Sequence[Scores]) -> str:
             if name == _AS_CAME or len(found) == 1:
                 continue
             before = dict(enumerate(scores[_AS_CAME][x] for scores in found))
-            d = paired_difference(before, dict(enumerate(values)))
-            row[f"{x}, difference"] = (
-                f"{d.mean:+.1f} ({d.interval.low:.1f} to {d.interval.high:.1f})"
-            )
+            mean, interval, *_ = told(paired_difference(before, dict(enumerate(values))))
+            row[f"{x}, difference"] = f"{mean} ({interval})"
         rows.append(row)
     return format_table(rows, columns, style="markdown")
 

@@ -86,7 +86,7 @@ def adapt_batchnorm(
     """
     if num_batches < 1:
         raise UserError(f"re-estimating BatchNorm needs at least 1 batch, got {num_batches}")
-    layers = _layers(model)
+    layers = tracking_layers(model)
     if not layers:
         logger.info(
             "No BatchNorm layer with running statistics (FrozenBN keeps those it was loaded "
@@ -160,7 +160,7 @@ def adapted_batchnorm(
     Yields:
         int: the number of layers re-estimated.
     """
-    layers = _layers(model)
+    layers = tracking_layers(model)
     before = _statistics(layers)
     try:
         yield adapt_batchnorm(model, loader, num_batches, forward)
@@ -168,7 +168,8 @@ def adapted_batchnorm(
         _put_back(layers, before)
 
 
-def _layers(model: nn.Module) -> list[nn.Module]:
+def tracking_layers(model: nn.Module) -> list[nn.Module]:
+    """The BatchNorm layers that have running statistics, frozen ones apart."""
     return [
         m
         for m in model.modules()

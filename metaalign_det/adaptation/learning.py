@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from detectron2.config import CfgNode
-from fvcore.nn.precise_bn import BN_MODULE_TYPES
 
 from ..coordination import check_choice
 from ..errors import UserError
+from .adaptive_bn import tracking_layers
 from .class_odds import ClassOdds
 from .contract import STATISTICS, AdaptableModel
 from .objectives import Objectives
@@ -36,7 +36,7 @@ class Learning:
 
     @classmethod
     def from_config(cls, cfg: CfgNode, model: AdaptableModel) -> Learning:
-        """From the nodes ``EMA``, ``TEACHER`` and ``ADAPTATION``.
+        """From the nodes ``EMA``, ``TEACHER`` and ``ADAPTATION``; sets ``model.statistics``.
 
         Raises:
             UserError: a value out of range, or a teacher or statistics without what they need.
@@ -119,7 +119,7 @@ def _statistics(cfg: CfgNode, model: AdaptableModel) -> str:
     if value == "target":
         if not cfg.DATASETS.TARGET:
             raise UserError(f"{key} 'target' needs target images: name some in DATASETS.TARGET")
-        if not any(isinstance(m, BN_MODULE_TYPES) for m in model.backbone.modules()):
+        if not tracking_layers(model.backbone):
             raise UserError(
                 f"{key} 'target': the backbone has no BatchNorm that is trained; set "
                 "MODEL.RESNETS.NORM 'BN' (FrozenBN keeps the statistics it was loaded with), or "

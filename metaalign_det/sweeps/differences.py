@@ -84,7 +84,7 @@ def difference_table(compared: Sequence[Mapping[str, Any]], style: str = "text")
     if not compared:
         return ""
     rows = [
-        dict(zip(COLUMNS, (c["row"], c["base"], c["column"], *_told(c["found"])))) for c in compared
+        dict(zip(COLUMNS, (c["row"], c["base"], c["column"], *told(c["found"])))) for c in compared
     ]
     return format_table(rows, COLUMNS, "Paired differences, points", style=style)
 
@@ -113,7 +113,8 @@ def as_facts(compared: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def _told(found: PairedDifference) -> tuple[str, str, str, str]:
+def told(found: PairedDifference) -> tuple[str, str, str, str]:
+    """Mean, interval, how many are above zero, and the sign test's p, as tables show them."""
     if not found.values:
         return "–", "–", "0 of 0", "–"
     low, high = found.interval

@@ -64,7 +64,7 @@ def test_the_difference_is_that_of_each_run():
     )
     row = table([first, second]).splitlines()[-1].split("|")
     assert row[2].strip() == "33.0 ± 29.7"
-    assert row[3].strip() == "+3.0 (-9.7 to 15.7)"  # t with one degree of freedom: 12.7
+    assert row[3].strip() == "+3.0 (-9.7 to +15.7)"  # t with one degree of freedom: 12.7
 
 
 @pytest.mark.parametrize(
