@@ -6,8 +6,9 @@ import pytest
 
 from benchmarks.batchnorm_statistics import main, table
 from metaalign_det.adaptation.adaptive_bn import adapted_batchnorm
-from metaalign_det.cli.__main__ import main as metaalign_det
+from metaalign_det.config import load_cfg
 from tests.data.trees import make_tiny_voc
+from tests.explain.conftest import write_run
 
 ARGS = (
     "--config-file", "mini/source.yaml", "--target", "watercolor_train",
@@ -42,12 +43,11 @@ def test_every_domain_in_every_view_has_a_row_beside_the_weights_own(monkeypatch
 
 
 def test_runs_of_one_method_are_compared_with_themselves(tmp_path, capsys):
-    for seed in ("1", "2"):
-        train = ("train", "--config-file", "mini/source.yaml", *OPTS[1:], "SEED", seed)
-        short = ("SOLVER.MAX_ITER", "1", "DATASETS.TEST", "()", "OUTPUT_DIR", f"runs/{seed}")
-        assert metaalign_det([*train, *short]) == 0
+    cfg = load_cfg("mini/source.yaml")
+    cfg.merge_from_list([*OPTS[1:], "MODEL.DEVICE", "cpu"])
+    for seed in (1, 2):
+        write_run(tmp_path / "runs" / str(seed), cfg, seed)
     before = sorted((tmp_path / "runs").rglob("*"))
-    capsys.readouterr()
     assert main(["--runs", "runs", *ARGS[2:], "--of", "target/weak"]) == 0
     printed = capsys.readouterr().out
     lines = [line for line in printed.splitlines() if line.startswith("|")]
@@ -56,6 +56,14 @@ def test_runs_of_one_method_are_compared_with_themselves(tmp_path, capsys):
     ]  # fmt: skip
     assert "±" in lines[2] and " to " in lines[3]
     assert sorted((tmp_path / "runs").rglob("*")) == before
+
+
+def test_an_unfinished_run_is_refused(tmp_path, capsys):
+    cfg = load_cfg("mini/source.yaml")
+    cfg.MODEL.DEVICE = "cpu"
+    write_run(tmp_path / "run", cfg, names=("model_0000009.pth",))
+    assert main(["--runs", "run", *ARGS[2:]]) == 2
+    assert "there is no checkpoint model_final.pth" in capsys.readouterr().err
 
 
 def test_the_difference_is_that_of_each_run():
