@@ -2,6 +2,7 @@
 
 metaalign-det pack-weights output/mini/pretrain/model_final.pth weights.safetensors
 metaalign-det pack-weights output/run/model_final.pth weights.safetensors --teacher --half
+metaalign-det pack-weights output/run/model_final.pth adapted.safetensors --statistics-of drawings/
 
 The file has the weights alone, with the run's config and class names in its header; any training
 starts from it with MODEL.WEIGHTS. The same checkpoint gives the same bytes: their SHA-256 is
@@ -11,8 +12,12 @@ printed.
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from ..errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +26,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("output", metavar="FILE", help="a .safetensors to write")
     add("--teacher", action="store_true", help="the average of the weights (EMA), not the student")
     add("--half", action="store_true", help="in half precision: half the size")
+    add(
+        "--statistics-of",
+        nargs="+",
+        default=[],
+        metavar="IMAGES",
+        help="replace BatchNorm's statistics by those of these images, folders, globs or videos",
+    )
     add("--overwrite", action="store_true", help="replace FILE")
 
 
@@ -41,6 +53,8 @@ def run(args: argparse.Namespace) -> int:
     if args.teacher and "teacher" not in content:
         raise UserError(f"{args.checkpoint} has no teacher: it was trained without EMA.ENABLED")
     weights = weights_in(content["teacher"] if args.teacher else content, args.checkpoint)
+    if args.statistics_of:
+        weights = _adapted(args)
     if args.half:
         weights = {k: v.half() if v.is_floating_point() else v for k, v in weights.items()}
     about = content.get("metaalign") or {}
@@ -52,3 +66,15 @@ def run(args: argparse.Namespace) -> int:
     data = output.read_bytes()
     print(f"{output}: {len(data) / 1e6:.1f} MB, sha256 {hashlib.sha256(data).hexdigest()}")
     return 0
+
+
+def _adapted(args: argparse.Namespace) -> dict[str, Tensor]:
+    """The weights, with statistics of images in place of the checkpoint's."""
+    from ..explain.predict import Predictor
+    from ..explain.predict_inputs import find_inputs
+    from ..explain.predict_statistics import take_statistics
+
+    files = find_inputs(args.statistics_of)
+    predictor = Predictor.from_checkpoint(args.checkpoint, teacher=args.teacher)
+    print(take_statistics(predictor, files))
+    return {k: v.cpu() for k, v in predictor.model.state_dict().items()}

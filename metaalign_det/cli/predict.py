@@ -3,6 +3,7 @@
 metaalign-det predict output/swda_meta drawings/ --format coco,csv
 metaalign-det predict output/swda_meta/model_selected.pth "scans/**/*.png" clip.mp4 --threshold 0.7
 metaalign-det predict output/adapted drawings/ --compare output/source   # side by side
+metaalign-det predict output/source scans/ --statistics-of scans/        # adaptive BatchNorm
 metaalign-det predict output/mini_digits/dann digits/ --top-k 3          # a classifier
 metaalign-det predict output/swda_meta drawings/ --export onnx           # for other programs
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,7 @@ from ..errors import UserError
 if TYPE_CHECKING:
     from ..explain.predict import Predictor
     from ..explain.predict_job import PredictJob
+    from ..explain.predict_statistics import StatisticsOf
 
 _THRESHOLD = 0.5
 _LISTED = 10  # unreadable images named on the terminal; all are in summary.json
@@ -50,6 +53,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--batch-size", type=int, default=1, metavar="N", help="images at a time; default: 1")
     add("--teacher", action="store_true", help="use the averaged weights of EMA.ENABLED")
     add("--device", metavar="NAME", help="cpu, cuda, ...; default: what is there")
+    add(
+        "--statistics-of",
+        nargs="+",
+        default=[],
+        metavar="IMAGES",
+        help="replace BatchNorm's statistics by those of these images first (not of OTHER)",
+    )
     add("--compare", metavar="OTHER", help="another model, drawn to the left of this one")
     add("--export", choices=("onnx", "torchscript"), help="also write the model itself")
 
@@ -59,10 +69,12 @@ def run(args: argparse.Namespace) -> int:
     from ..explain.export import export
     from ..explain.predict_inputs import find_inputs
     from ..explain.predict_job import PredictJob, choose_formats
+    from ..explain.predict_statistics import take_statistics
 
     if args.batch_size < 1 or args.top_k < 1:
         raise UserError("--batch-size and --top-k must be >= 1")
     files = find_inputs(args.images)
+    of = find_inputs(args.statistics_of)
     output = Path(args.output)
     if output.exists() and (not output.is_dir() or any(output.iterdir())) and not args.overwrite:
         raise UserError(
@@ -71,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
     models = _load_models(args)
     kind = next(iter(models.values())).kind
     formats = choose_formats(args.format, kind)
+    statistics = take_statistics(list(models.values())[-1], of) if of else None
     output.mkdir(parents=True, exist_ok=True)
     job = PredictJob(
         models,
@@ -83,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
     written = job.write(formats)
     if args.export and job.example is not None:
         written.append(export(job.predictor, job.example, args.export, output))
-    _report(args, job, written)
+    _report(args, job, written, statistics)
     return 0 if job.results else 1
 
 
@@ -93,7 +106,10 @@ def _load_models(args: argparse.Namespace) -> dict[str, Predictor]:
     models = {}
     for path in filter(None, (args.compare, args.model)):
         title = str(Path(path).parent if Path(path).suffix == ".pth" else Path(path))
-        models[title if title not in models else path] = Predictor.from_checkpoint(
+        if title in models:
+            adapted = ", statistics of the images" if args.statistics_of else ", again"
+            title = path if path not in models else f"{path}{adapted}"
+        models[title] = Predictor.from_checkpoint(
             path,
             device=args.device,
             threshold=args.threshold,
@@ -106,7 +122,12 @@ def _load_models(args: argparse.Namespace) -> dict[str, Predictor]:
     return models
 
 
-def _report(args: argparse.Namespace, job: PredictJob, written: list[Path]) -> None:
+def _report(
+    args: argparse.Namespace,
+    job: PredictJob,
+    written: list[Path],
+    statistics: StatisticsOf | None,
+) -> None:
     from ..files import printable, write_json
 
     output = Path(args.output)
@@ -115,6 +136,7 @@ def _report(args: argparse.Namespace, job: PredictJob, written: list[Path]) -> N
         {
             "model": args.model,
             "compared_with": args.compare,
+            "statistics_of": asdict(statistics) if statistics else None,
             "classes": job.predictor.class_names,
             "threshold": args.threshold,
             "images": len(job.results),
@@ -122,6 +144,8 @@ def _report(args: argparse.Namespace, job: PredictJob, written: list[Path]) -> N
             "files": [p.relative_to(output).as_posix() for p in written],
         },
     )
+    if statistics:
+        print(statistics)
     files = ["pictures/"] * job.pictures + [p.name for p in written]
     where = f"{printable(str(output))}: {', '.join([*files, 'summary.json'])}"
     print(f"{len(job.results)} images; written to {where}")

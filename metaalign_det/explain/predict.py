@@ -11,9 +11,11 @@ Shape shorthand: R detections, K classes, (H, W) of an image.
 
 from __future__ import annotations
 
+import sys
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from ..adaptation.adaptive_bn import adapt_batchnorm, tracking_layers
+from ..adaptation.contract import AdaptableModel
 from ..data.formats.class_names import ClassIndex
 from ..data.views.classification import build_classification_augmentations
 from ..data.views.images import read_image, to_rgb
@@ -34,6 +38,9 @@ from .predict_checkpoint import open_checkpoint
 
 #: An image: the path of a file, an array (H, W, 3) or (H, W) of uint8, or Pillow's.
 ImageLike = str | Path | NDArray | Image.Image
+
+# Images that go through the backbone together when statistics are taken of them.
+_STATISTICS_BATCH = 8
 
 # Batches' worth of images among which equal sizes are looked for.
 _LOOK_AHEAD = 4
@@ -167,6 +174,57 @@ class Predictor:
         while chunk := [self.prepare(x, order=order) for x in islice(images, window)]:
             yield from self.run(chunk, batch_size=batch_size)
 
+    def adapt_statistics(
+        self,
+        images: Iterable[ImageLike],
+        *,
+        order: str = "RGB",
+        batch_size: int = _STATISTICS_BATCH,
+        bad: list[UserError] | None = None,
+    ) -> int:
+        """Replace BatchNorm's running statistics by those of these images, for good.
+
+        Adaptive BatchNorm (Li et al., 2016; :func:`~..adaptation.adaptive_bn.adapt_batchnorm`): for
+        images that are unlike those of the training. No label is needed and no weight changes. A
+        detector's images of one orientation run together, padded as in training; a classifier's if
+        they have one size.
+
+        Args:
+            images: some hundreds, of the kind that is to be predicted on; statistics of a few are
+                those of these few.
+            order: of the channels of arrays.
+            batch_size: images that go through the backbone together.
+            bad: where to put what is wrong with an image that cannot be used; None = raise it.
+
+        Returns:
+            int: how many images were used.
+
+        Raises:
+            UserError: the model has no BatchNorm with statistics of its own (frozen ones, group
+                normalisation), or is not of this package; fewer than two images can be used;
+                without ``bad``, one cannot.
+        """
+        model = self.model
+        if not isinstance(model, AdaptableModel) or not tracking_layers(model.backbone):
+            raise UserError(
+                "the model has no BatchNorm whose statistics could be replaced: frozen layers "
+                "(NORM FrozenBN) keep theirs, other normalisation has none"
+            )
+        inputs = self._usable(images, order, bad)
+        first = list(islice(inputs, 2))
+        if len(first) < 2:
+            raise UserError(f"statistics need at least 2 usable images, there are {len(first)}")
+        used = 0
+
+        def batches() -> Iterator[list[dict]]:
+            nonlocal used
+            for batch in self._alike(chain(first, inputs), batch_size):
+                used += len(batch)
+                yield batch
+
+        adapt_batchnorm(model, batches(), sys.maxsize, model.backbone_features)
+        return used
+
     def names(self, found: Instances) -> list[str]:
         """Class name of every detection."""
         return [self.class_names[k] for k in found.pred_classes.tolist()]
@@ -222,6 +280,33 @@ class Predictor:
                 for i, output in zip(batch, self.model([inputs[i] for i in batch])):
                     results[i] = self._result(output)
         return results
+
+    def _usable(
+        self, images: Iterable[ImageLike], order: str, bad: list[UserError] | None
+    ) -> Iterator[dict]:
+        for image in images:
+            try:
+                yield self.prepare(image, order=order)
+            except UserError as error:
+                if bad is None:
+                    raise
+                bad.append(error)
+
+    def _alike(self, inputs: Iterable[dict], size: int) -> Iterator[list[dict]]:
+        """Batches of images that the backbone takes together, each once, in any order."""
+        waiting: dict[object, list[dict]] = defaultdict(list)
+        full = set()
+        for item in inputs:
+            height, width = item["image"].shape[1:]
+            kind = (height, width) if self.kind == "classification" else height > width
+            waiting[kind].append(item)
+            if len(waiting[kind]) == size:
+                full.add(kind)
+                yield waiting.pop(kind)
+        for kind, rest in waiting.items():
+            # Where a map has one position, one image has no variance; it is not missed among many.
+            if len(rest) > 1 or kind not in full:
+                yield rest
 
     def _result(self, output: dict) -> Instances | Classification:
         if self.kind == "classification":

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from metaalign_det.cli.__main__ import main
+from metaalign_det.explain.predict import Predictor
+from tests.explain.checkpoints import classifier_cfg, save_checkpoint, save_images
 
 
 @pytest.fixture
@@ -38,3 +40,20 @@ def test_a_place_that_cannot_be_is_one_sentence(tmp_path, checkpoint, capsys, ou
     assert main(command) == 2
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1
+
+
+def test_weights_with_statistics_of_images_predict_as_predict_does(tmp_path):
+    cfg = classifier_cfg()
+    cfg.MODEL.DIGITS_NET.NORM = "BN"
+    run = save_checkpoint(tmp_path / "run", cfg)
+    files = save_images(tmp_path / "in", sizes=[(40, 30)] * 4)
+    packed = tmp_path / "adapted.safetensors"
+    command = ["pack-weights", str(run), str(packed), "--statistics-of", str(tmp_path / "in")]
+    assert main(command) == 0
+    predictor = Predictor.from_checkpoint(run)
+    before = predictor(files[0]).scores
+    predictor.adapt_statistics(files)
+    assert torch.equal(
+        Predictor.from_checkpoint(packed)(files[0]).scores, predictor(files[0]).scores
+    )
+    assert not torch.allclose(before, predictor(files[0]).scores)

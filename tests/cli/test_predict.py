@@ -148,3 +148,34 @@ def test_export_goes_beside_the_predictions(tmp_path, checkpoint):
 def test_nothing_readable_is_a_failure(tmp_path, checkpoint):
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8")
     assert run(checkpoint, tmp_path / "broken.jpg", "--output", tmp_path / "out") == 1
+
+
+def test_statistics_of_images_are_the_models_own_not_those_of_the_one_compared(tmp_path, capsys):
+    cfg = classifier_cfg()
+    cfg.MODEL.DIGITS_NET.NORM = "BN"
+    path = save_checkpoint(tmp_path / "run", cfg)
+    save_images(tmp_path / "in", sizes=[(40, 30)] * 4)
+    (tmp_path / "in" / "broken.jpg").write_bytes(b"\xff\xd8")
+    clip = write_video(tmp_path / "clip.avi", (20, 120, 220))
+
+    def scores(name, *args):
+        out = tmp_path / name
+        assert run(path, tmp_path / "in", "--output", out, "--format", "json", *args) == 0
+        return json.loads((out / "predictions.json").read_text()), json.loads(
+            (out / "summary.json").read_text()
+        )
+
+    plain, summary = scores("plain")
+    assert summary["statistics_of"] is None
+    of = ("--statistics-of", tmp_path / "in", clip)
+    adapted, summary = scores("adapted", *of, "--compare", path.parent)
+    assert adapted != plain and list(summary["statistics_of"]) == ["images", "unusable"]
+    assert (
+        summary["statistics_of"]["images"] == 7 and len(summary["statistics_of"]["unusable"]) == 1
+    )
+    assert "statistics are those of 7 images (1 could not be used)" in capsys.readouterr().out
+    shape = cv2.imread(str(tmp_path / "plain" / "pictures" / "image 0.png")).shape
+    both = cv2.imread(str(tmp_path / "adapted" / "pictures" / "image 0.png")).shape
+    assert both[1] > 1.5 * shape[1]
+    again, _ = scores("again", *of)
+    assert again == adapted

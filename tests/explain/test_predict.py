@@ -195,3 +195,58 @@ def test_what_cannot_be_used_is_named(tmp_path, detector):
         detector(damaged)
     with pytest.raises(UserError, match="uint8 of shape"):
         detector(np.zeros((4, 4, 3)))
+
+
+def of_batchnorm(model):
+    layers = [m for m in model.backbone.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    return torch.cat([torch.stack([m.running_mean, m.running_var]).flatten() for m in layers])
+
+
+def classifier_with_batchnorm(tmp_path):
+    cfg = classifier_cfg()
+    cfg.MODEL.DIGITS_NET.NORM = "BN"
+    return Predictor.from_checkpoint(save_checkpoint(tmp_path / "run", cfg))
+
+
+def test_statistics_are_those_of_the_images_and_nothing_else_changes(tmp_path):
+    files = save_images(tmp_path, sizes=[(40, 30)] * 6)
+    predictor = classifier_with_batchnorm(tmp_path)
+    weights = [p.clone() for p in predictor.model.parameters()]
+    assert predictor.adapt_statistics(files, batch_size=6) == 6
+    first = next(m for m in predictor.model.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    seen = []
+    first.register_forward_pre_hook(lambda layer, given: seen.append(given[0]))
+    predictor(files, batch_size=6)
+    assert torch.allclose(first.running_mean, seen[0].mean(dim=(0, 2, 3)), atol=1e-5)
+    assert torch.allclose(
+        first.running_var, seen[0].var(dim=(0, 2, 3), correction=0), rtol=1e-4, atol=1e-5
+    )
+    assert all(map(torch.equal, weights, predictor.model.parameters()))
+    assert not predictor.model.training
+
+
+def test_a_detectors_statistics_take_images_of_any_size(tmp_path):
+    cfg = detector_cfg()
+    cfg.MODEL.RESNETS.NORM = "BN"
+    predictor = Predictor.from_checkpoint(save_checkpoint(tmp_path / "run", cfg))
+    before = of_batchnorm(predictor.model)
+    files = save_images(tmp_path, sizes=[(90, 60), (60, 90), (80, 50), (70, 70), (64, 64)])
+    assert predictor.adapt_statistics(files, batch_size=2) >= 4
+    after = of_batchnorm(predictor.model)
+    assert torch.isfinite(after).all() and not torch.allclose(before, after, atol=1e-3)
+
+
+def test_what_has_no_statistics_or_no_images_says_so(tmp_path, detector):
+    files = save_images(tmp_path, sizes=[(40, 30)] * 2)
+    with pytest.raises(UserError, match="no BatchNorm whose statistics could be replaced"):
+        detector.adapt_statistics(files)
+    predictor = classifier_with_batchnorm(tmp_path)
+    before = of_batchnorm(predictor.model)
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG")
+    given = [files[0], tmp_path / "broken.png"]
+    with pytest.raises(UserError, match=r"broken\.png"):
+        predictor.adapt_statistics(given)
+    bad = []
+    with pytest.raises(UserError, match="at least 2 usable images, there are 1"):
+        predictor.adapt_statistics(given, bad=bad)
+    assert "broken.png" in str(bad[0]) and torch.equal(before, of_batchnorm(predictor.model))
