@@ -23,6 +23,7 @@ from .runs import Run, collect_scores, last_iteration
 
 logger = logging.getLogger(__name__)
 
+_FALSE_STARTS = 3  # runs that end before any has made a step: the others would end likewise
 _GRACE_SECONDS = 30.0  # for a run to finish its step and save, between asking it and ending it
 
 
@@ -67,7 +68,8 @@ class Sweep:
             the runs that failed.
 
         Raises:
-            UserError: no process at a time, or no thread.
+            UserError: no process at a time, or no thread; the first three runs ended before their
+                first step, as where data are missing.
         """
         if self.jobs < 1 or self.threads < 1:
             raise UserError(f"--jobs {self.jobs} --threads {self.threads}: both must be at least 1")
@@ -77,7 +79,8 @@ class Sweep:
         self._active: list[_Worker] = []
         self._elsewhere: set[Path] = set()
         self._total = len(every)
-        self._iterations = 0  # of processes that have ended, in this call
+        self._ended = 0  # processes, in this call
+        self._iterations = 0  # that they did
         self._started = time.monotonic()
         if len(self._pending) < len(every):
             done = len(every) - len(self._pending)
@@ -86,13 +89,31 @@ class Sweep:
             while self._pending or self._active:
                 for worker in [w for w in self._active if w.attempt.process.poll() is not None]:
                     self._finish(worker)
-                self._start_runs()
+                if self._pending and self._false_starts():
+                    if not self._active:
+                        raise UserError(self._what_fails())
+                else:
+                    self._start_runs()
                 self.on_progress(self._progress())
                 if self._pending or self._active:
                     time.sleep(self.poll_seconds)
         finally:
             self._end_processes()
         return self.failures
+
+    def _false_starts(self) -> bool:
+        """Nothing has come of several runs, in this call, and nothing yet of those at work."""
+        failed, active = len(self.failures), [w.attempt for w in self._active]
+        if failed < _FALSE_STARTS or failed < self._ended:
+            return False
+        return not self._iterations and not any(a.iterations() for a in active)
+
+    def _what_fails(self) -> str:
+        reasons = dict.fromkeys(failure.reason for failure in self.failures)
+        return (
+            f"the first {len(self.failures)} runs failed before their first step, "
+            f"{len(self._pending)} more were not started:\n" + "\n".join(reasons)
+        )
 
     def _start_runs(self) -> None:
         failed = {failure.run.folder for failure in self.failures}
@@ -130,6 +151,7 @@ class Sweep:
         self._active.remove(worker)
         attempt = worker.attempt
         attempt.lock.close()
+        self._ended += 1
         self._iterations += attempt.iterations()
         if collect_scores(attempt.run):
             logger.info("done: %s", attempt.run)

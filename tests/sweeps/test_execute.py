@@ -120,6 +120,20 @@ def test_a_failed_run_is_reported_by_its_last_error_and_the_others_go_on(place):
     assert len(calls(place)) == 6
 
 
+def test_where_no_run_gets_to_its_first_step_the_others_are_not_tried(place):
+    runs = plan(place, methods=("dann",), seeds=range(6))
+    (place / "fail-dann").touch()
+    with pytest.raises(UserError) as error:
+        sweep(place, runs).execute()
+    assert str(error.value) == (
+        "the first 3 runs failed before their first step, 3 more were not started:\n"
+        "ValueError: the learning rate is no number"
+    )
+    assert len(calls(place)) == 3
+    (place / "fail-dann").unlink()
+    assert sweep(place, runs).execute() == []
+
+
 def test_never_more_runs_at_a_time_than_asked_for_and_as_many(place):
     (place / "meet").write_text("2")
     runs = plan(place, seeds=range(4))
