@@ -25,8 +25,9 @@ DEMOS = {
     "BatchNorm on the target's and the source's test images; writes a table, training curves, a "
     "picture of detections and a report.",
     "classification": "Adapt a digit classifier from drawn digits to digits on photographs. Trains "
-    "source-only, DANN, DANN with MetaAlign and, as the bound, an oracle on labelled target "
-    "images; scores each on the source's and the target's test images.",
+    "source-only (scored with adaptive BatchNorm as well), DANN, DANN with MetaAlign and, as the "
+    "bound, an oracle on labelled target images; scores each on the source's and the target's test "
+    "images.",
 }
 
 

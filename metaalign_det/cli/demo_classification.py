@@ -30,6 +30,7 @@ def run_demonstration(
         title="Mini Digits, accuracy in percent",
         configs={
             "source only": CONFIGS / "source.yaml",
+            "the same, adaptive BN": CONFIGS / "source_adaptive_bn.yaml",
             "DANN": CONFIGS / "dann.yaml",
             "DANN + MetaAlign": CONFIGS / "dann_meta.yaml",
             "oracle (target labels)": CONFIGS / "oracle.yaml",
@@ -42,7 +43,7 @@ def run_demonstration(
         output=output,
         overrides=tuple(overrides),
     )
-    print("2/3  training: four classifiers")
+    print("2/3  training: five classifiers")
     with show_progress() as show:
         runs = demos.run_demo(demo, TRAIN_COMMAND, jobs, show)
     print("3/3  table, curves and report")
