@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -13,7 +14,8 @@ from ..errors import UserError
 class Committee:
     """What all candidates so far say of the same N target images, for their ensemble.
 
-    Holds their sum and, of each candidate, the predicted classes alone.
+    Holds their sum and, of each candidate, the predicted classes alone. One whose probabilities
+    are not finite, because the training has diverged, has no vote and agrees with nobody.
     """
 
     def __init__(self) -> None:
@@ -32,8 +34,12 @@ class Committee:
                 "SELECTION: the target images are not those of the earlier candidates any more; "
                 "SELECTION.IMAGES and the target cannot change while a run goes on"
             )
-        self._sum = self._sum + probabilities.double()
-        self._classes[iteration] = probabilities.argmax(dim=1).to(torch.int32)
+        classes = probabilities.argmax(dim=1).to(torch.int32)
+        if torch.isfinite(probabilities).all():
+            self._sum = self._sum + probabilities.double()
+        else:
+            classes = classes[:0]
+        self._classes[iteration] = classes
         self.newest = probabilities.half()
 
     def keep(self, iteration: int | None) -> None:
@@ -43,13 +49,16 @@ class Committee:
 
     @property
     def mean(self) -> Tensor:
-        """Shape (N, K)."""
-        return self._sum / len(self._classes)
+        """Shape (N, K); NaN before any has a vote."""
+        return self._sum / sum(len(c) > 0 for c in self._classes.values())
 
     def agreement(self) -> dict[int, float]:
-        """iteration -> share of images on which a candidate and the ensemble agree."""
+        """iteration -> share of images on which a candidate and the ensemble agree, or NaN."""
         ensemble = self._sum.argmax(dim=1)
-        return {i: float((c == ensemble).double().mean()) for i, c in self._classes.items()}
+        return {
+            i: float((c == ensemble).double().mean()) if len(c) else math.nan
+            for i, c in self._classes.items()
+        }
 
     def state_dict(self) -> dict[str, Any]:
         return {

@@ -51,12 +51,14 @@ def reliability(confidence: ArrayLike, correct: ArrayLike, bins: int = 10) -> Re
     """Compare confidence with accuracy.
 
     Args:
-        confidence: shape (n,), in [0, 1].
+        confidence: shape (n,), in [0, 1]; NaNs are left out.
         correct: shape (n,), bool.
         bins: B.
     """
     confidence = np.asarray(confidence, dtype=np.float64).reshape(-1)
     correct = np.asarray(correct, dtype=bool).reshape(-1)
+    known = ~np.isnan(confidence)
+    confidence, correct = confidence[known], correct[known]
     edges = np.linspace(0.0, 1.0, bins + 1)
     of = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
     count = np.bincount(of, minlength=bins)

@@ -7,6 +7,7 @@ always given. K stands for the number of classes.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -119,6 +120,15 @@ class ClassificationEvaluator(DatasetEvaluator):
                 "%s: %d images were predicted more than once; the first time counts",
                 self.dataset_name,
                 self._repeated,
+            )
+        unsure = sum(math.isnan(confidence) for _, _, confidence in self._answers.values())
+        if unsure:
+            logger.warning(
+                "%s: the scores of %d of %d images are NaN, as of a model that has diverged: what "
+                "is counted as predicted for them means nothing",
+                self.dataset_name,
+                unsure,
+                len(self._answers),
             )
         k = len(self.class_names)
         confusion = np.zeros((k, k), dtype=np.int64)

@@ -83,7 +83,8 @@ def _scores(runs: Sequence[Run], validator: Validator) -> dict:
 
 def _under_one_ensemble(runs: Sequence[Run], validator: Validator) -> dict:
     said = {run.folder: _predictions(run) for run in runs}
-    there = {folder: p for folder, p in said.items() if p is not None}
+    # A diverged model (NaN) has no vote: one would make the mean of all of them NaN.
+    there = {f: p for f, p in said.items() if p is not None and torch.isfinite(p).all()}
     if len({p.shape for p in there.values()}) > 1:
         shapes = ", ".join(f"{folder} {tuple(p.shape)}" for folder, p in there.items())
         raise UserError(f"{validator.name} compares runs on the same images and classes: {shapes}")
@@ -91,10 +92,10 @@ def _under_one_ensemble(runs: Sequence[Run], validator: Validator) -> dict:
         return dict.fromkeys(said, math.nan)
     ensemble = torch.stack(list(there.values())).mean(dim=0)
     return {
-        folder: math.nan
-        if p is None
-        else validator(Inputs(target=Predictions(p, p), ensemble=ensemble))
-        for folder, p in said.items()
+        folder: validator(Inputs(target=Predictions(p, p), ensemble=ensemble))
+        if (p := there.get(folder)) is not None
+        else math.nan
+        for folder in said
     }
 
 

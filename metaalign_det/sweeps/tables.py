@@ -36,7 +36,7 @@ class Choice:
         variant: the chosen one; None if no variant is complete.
         validation: variant -> mean over seeds of what was chosen by; the complete variants only,
             since means over different seeds do not compare.
-        incomplete: the other variants.
+        incomplete: the other variants: a run is not there, or has no score.
         by: what that is: the column of a validation set, or a label-free validator.
         digits: behind the point of ``validation`` in messages.
     """
@@ -248,7 +248,8 @@ def _describe(choice: Choice) -> str:
     else:
         text += f"{choice.variant or 'as it is'} chosen on {choice.by} ({means})"
     if choice.incomplete:
-        text += f"; not complete and not considered: {', '.join(choice.incomplete)}"
+        names = ", ".join(choice.incomplete)
+        text += f"; not considered, because a run is not complete or has no score: {names}"
     return text + "."
 
 

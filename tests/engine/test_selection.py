@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -248,6 +249,19 @@ def test_the_committee_scores_earlier_candidates_under_the_grown_ensemble():
     assert committee.mean[0, 0] == pytest.approx(1.3 / 3, abs=1e-6)
     with pytest.raises(UserError, match="the target images are not those of the earlier"):
         committee.add(7, torch.tensor([cat]))
+
+
+def test_a_candidate_that_has_diverged_neither_votes_nor_is_chosen():
+    cat, dog, lost = [0.9, 0.1], [0.2, 0.8], [float("nan")] * 2
+    committee = Committee()
+    committee.add(1, torch.tensor([lost, cat]))
+    assert math.isnan(committee.agreement()[1]) and committee.mean.isnan().all()
+    committee.add(3, torch.tensor([dog, cat]))
+    resumed = Committee()
+    resumed.load_state_dict(committee.state_dict())
+    for one in (committee, resumed):
+        assert one.agreement()[3] == 1.0 and math.isnan(one.agreement()[1])
+        assert torch.allclose(one.mean, torch.tensor([dog, cat], dtype=torch.float64))
 
 
 def test_a_damaged_outcome_is_named(tmp_path):

@@ -48,3 +48,8 @@ def test_a_detection_on_a_difficult_box_does_not_count():
     result = detection_reliability(match([truth], [found]))
     assert result.count.sum() == 2
     assert result.ece == pytest.approx((0.1 + 0.7) / 2)
+
+
+def test_answers_whose_confidence_is_not_known_are_left_out():
+    found = reliability([0.8, float("nan")], [True, True])
+    assert (found.count.sum(), found.ece) == (1, pytest.approx(0.2))

@@ -100,3 +100,10 @@ def test_class_names_come_from_the_data_set():
 def test_bad_input_is_refused(given, scores, message):
     with pytest.raises(UserError, match=message):
         evaluator().process([given], [{"scores": scores}])
+
+
+def test_scores_of_a_diverged_model_are_told(caplog):
+    e = evaluator()
+    e.process(inputs([0, 1]), [{"scores": torch.full((3,), math.nan)}, *outputs([1])])
+    e.evaluate()
+    assert "the scores of 1 of 2 images are NaN" in caplog.text

@@ -13,6 +13,7 @@ from metaalign_det.evaluation.label_free.outcome import (
     Outcome,
 )
 from metaalign_det.sweeps.label_free import choose_by_validator, selection_overrides
+from metaalign_det.sweeps.tables import _describe
 from tests.sweeps.fake_training import plan
 
 
@@ -73,3 +74,24 @@ def test_runs_are_told_to_judge_themselves():
     assert selection_overrides("snd")[-1] == "snd"
     with pytest.raises(UserError, match="no validator 'sdn'"):
         selection_overrides("sdn")
+
+
+def test_a_diverged_variant_is_not_chosen_and_has_no_vote(place):
+    variants = {"": {n: ["SOLVER.BASE_LR", v] for n, v in zip("abc", ("0.1", "0.2", "9.0"))}}
+    runs = plan(place, variants=variants, seeds=(0,))
+    cat, dog, nan = [0.9, 0.1], [0.2, 0.8], [np.nan, np.nan]
+    for run, p in zip(runs, ([dog, cat], [dog, dog], [nan, nan])):
+        judged(run, "ensv", 1.0, True, p)
+    (choice,) = choose_by_validator(runs, "ensv")
+    # The mean of the two that are left says dog, cat.
+    assert choice.validation == {"a": 1.0, "b": 0.5}
+    assert (choice.variant, choice.incomplete) == ("a", ("c",))
+
+
+def test_variants_without_a_score_are_not_told_to_be_incomplete(runs):
+    """As PDR has none of a detector of one class."""
+    for run in runs:
+        judged(run, "snd", np.nan, True)
+    (choice,) = choose_by_validator(runs, "snd")
+    said = _describe(choice)
+    assert "nothing chosen; not considered, because a run is not complete or has no score" in said

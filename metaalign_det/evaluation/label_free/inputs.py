@@ -135,6 +135,19 @@ def _rows(value: Any) -> int:
     return len(value.probabilities) if hasattr(value, "probabilities") else len(value)
 
 
+def are_finite(inputs: Inputs, *needs: str) -> bool:
+    """Whether a classifier's probabilities are numbers; a diverged model's are not.
+
+    Of detections none is left out by this: a detector drops those that are not finite itself.
+    """
+    for name in needs:
+        value = getattr(inputs, name)
+        p = value if isinstance(value, Tensor) else getattr(value, "probabilities", None)
+        if p is not None and not bool(torch.isfinite(p).all()):
+            return False
+    return True
+
+
 def require(inputs: Inputs, *needs: str) -> None:
     """Check that inputs are there, and of at least one image.
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...errors import UserError
-from .inputs import NEEDS, Inputs, require
+from .inputs import NEEDS, Inputs, are_finite, require
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,14 @@ class Validator:
             raise ValueError(f"{self.name} needs {unknown}, which is no input")
 
     def __call__(self, inputs: Inputs) -> float:
-        """
+        """The score; NaN for a model whose probabilities are not finite.
+
         Raises:
             UserError: an input is missing.
         """
         require(inputs, *self.needs)
+        if not are_finite(inputs, *self.needs):
+            return math.nan  # argmax would take NaN for an answer, and all of them agree
         return float(self.function(inputs))
 
     def goodness(self, score: float) -> float:

@@ -172,3 +172,13 @@ def test_what_is_missing_or_unknown_is_named():
     with pytest.raises(UserError, match="no validator 'ensf'.*did you mean 'ensv'"):
         get_validator("ensf")
     assert {VALIDATORS[name].task for name in DEFAULTS.values()} == set(DEFAULTS)
+
+
+@pytest.mark.parametrize("name", [n for n, v in VALIDATORS.items() if v.task == "classification"])
+def test_a_model_that_has_diverged_has_no_score(name):
+    """argmax takes NaN for class 0, so that it would agree with itself on everything."""
+    nan = [[math.nan] * 2] * 4
+    p = torch.tensor(nan)
+    mixtures = Mixtures(p, p, p, 0.55)
+    source = said(nan, labels=[0, 1, 0, 1])
+    assert math.isnan(score(name, nan, source=source, mixtures=mixtures, ensemble=p))
