@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,9 +85,10 @@ def has_checkpoint(folder: Path) -> bool:
 
 def last_iteration(folder: Path) -> int:
     """Iterations done according to the end of ``metrics.json``; 0 before its first record."""
-    return max(
-        (r["iteration"] for r in read_records(folder / "metrics.json", _TAIL_BYTES)), default=0
-    )
+    path = folder / "metrics.json"
+    # An evaluation of many classes is one record, and may be longer than the tail.
+    records = read_records(path, _TAIL_BYTES) or read_records(path, sys.maxsize)
+    return max((r["iteration"] for r in records), default=0)
 
 
 def read_scores(run: Run) -> dict[str, dict[str, float]] | None:

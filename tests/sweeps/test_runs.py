@@ -8,6 +8,7 @@ import os
 import pytest
 
 from metaalign_det.sweeps.runs import (
+    _TAIL_BYTES,
     RESULT_FILE,
     collect_scores,
     has_checkpoint,
@@ -72,3 +73,12 @@ def test_a_checkpoint_that_was_moved_and_linked_is_not_replaced(run, tmp_path):
     (tmp_path / "elsewhere.pth").touch()
     (run.folder / "model_0000001.pth").symlink_to(tmp_path / "elsewhere.pth")
     assert "--overwrite" not in run.arguments()
+
+
+def test_an_evaluation_of_many_classes_is_longer_than_the_tail_that_is_read(run):
+    scores = {f"target_test/classification/accuracy/class_{i}": 100 / 3 for i in range(345)}
+    records = [{"iteration": 3, "lr": 0.1}, {"iteration": 4, **scores}]
+    lines = [json.dumps(record) for record in records]
+    assert len(lines[1]) > _TAIL_BYTES
+    (run.folder / "metrics.json").write_text("\n".join(lines) + "\n")
+    assert last_iteration(run.folder) == 4
