@@ -163,8 +163,14 @@ def _short(keys: Sequence[str]) -> list[str]:
 
 
 def _running_mean(values: np.ndarray, width: int) -> np.ndarray:
-    """Mean over the last ``width`` values, over fewer at the start; shape (n,) -> (n,)."""
-    total = np.cumsum(np.concatenate([[0.0], values]))
+    """Mean over the last ``width`` values, over fewer at the start; shape (n,) -> (n,).
+
+    Values that are not finite are left out; NaN where no other is near.
+    """
+    finite = np.isfinite(values)
+    total = np.cumsum(np.concatenate([[0.0], np.where(finite, values, 0.0)]))
+    count = np.cumsum(np.concatenate([[0], finite]))
     end = np.arange(1, len(values) + 1)
     start = np.maximum(end - width, 0)
-    return (total[end] - total[start]) / (end - start)
+    with np.errstate(invalid="ignore"):
+        return (total[end] - total[start]) / (count[end] - count[start])

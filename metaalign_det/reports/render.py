@@ -65,8 +65,9 @@ def _breakable(text: object) -> Markup:
 
 def _block(block: Block) -> str:
     if isinstance(block, Table):
-        rows = [[str(cell).replace("|", "\\|") for cell in row] for row in block.rows]
-        table = tabulate(rows, headers=list(block.columns), tablefmt="pipe", disable_numparse=True)
+        lines = [block.columns, *block.rows]
+        head, *rows = [[str(cell).replace("|", "\\|") for cell in line] for line in lines]
+        table = tabulate(rows, headers=head, tablefmt="pipe", disable_numparse=True)
         return "\n\n".join(filter(None, [f"**{block.caption}**", table, block.note]))
     if isinstance(block, Verdict):
         badge = f" ({block.badge})" if block.badge else ""

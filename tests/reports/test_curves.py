@@ -62,6 +62,11 @@ def test_running_mean_is_over_the_last_values():
     assert _running_mean(np.array([1.0, 3.0, 5.0, 10.0]), 2).tolist() == [1.0, 2.0, 4.0, 7.5]
 
 
+def test_one_value_that_is_not_finite_does_not_end_the_running_mean():
+    mean = _running_mean(np.array([1.0, np.nan, np.inf, 4.0, 6.0]), 2)
+    assert mean.tolist() == pytest.approx([1.0, 1.0, np.nan, 4.0, 5.0], nan_ok=True)
+
+
 def test_legends_drop_what_all_names_share():
     assert _short(["a_test/voc/AP50", "b_test/voc/AP50"]) == ["a_test", "b_test"]
     assert _short(["lookahead/beta/res2", "lookahead/beta/res3"]) == ["res2", "res3"]

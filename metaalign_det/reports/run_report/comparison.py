@@ -15,7 +15,7 @@ from ..statistics import (
     paired_difference,
     t_interval,
 )
-from .diagnosis import Diagnoses, diagnose, interval_over_images
+from .diagnosis import Diagnoses, diagnose, error_metric, interval_over_images
 from .domains import SOURCE, TARGET, choose_dataset, domains_of
 from .groups import Group
 from .run_files import MAIN_METRICS, STUDENT, ScoreKey
@@ -49,6 +49,11 @@ class Comparison:
     def metric_name(self) -> str:
         """The metric without its task: "AP50_11pt", "accuracy"."""
         return self.metric.partition("/")[2]
+
+    @property
+    def error_metric_name(self) -> str:
+        """The AP that costs of errors are told in, which need not be the metric."""
+        return error_metric(self.metric).partition("/")[2]
 
     def color(self, group: Group) -> int:
         """Index of a setting's colour, the same in every chart."""
@@ -93,7 +98,8 @@ class Finding:
         difference: by seed, in points.
         interval: 95 %, over seeds where there are at least two, else over test images.
         basis: "seeds", "images", or "" where there is no interval.
-        images: 95 % interval over test images; unknown without predictions.
+        images: 95 % interval over test images; unknown without predictions, or for a metric that
+            cannot be resampled.
     """
 
     label: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -25,6 +26,14 @@ _AVERAGES: Mapping[str, Callable[[Curve], float]] = {
     "voc/AP50_11pt": ap_11_point,
     "voc/AP50_area": ap_area,
 }
+_CLASS_MEAN = "classification/accuracy_class_mean"
+#: Metrics that are worked out anew on resamples of the test images.
+_RESAMPLED = (*_AVERAGES, "classification/accuracy", _CLASS_MEAN)
+
+
+def error_metric(metric: str) -> str:
+    """The AP that costs of errors are told in: ``metric`` if it can be, else the 11-point one."""
+    return metric if metric in _AVERAGES else "voc/AP50_11pt"
 
 
 @dataclass(frozen=True)
@@ -62,10 +71,17 @@ class Diagnosis:
 
     def _resample(self, metric: str, resamples: int) -> NDArray:
         if self.matches is None:
+            labels = np.array([label for label, _, _ in self.answers.values()])
             right = np.array([label == told for label, told, _ in self.answers.values()], float)
-            return _with_all(image_weights(len(right), resamples)) @ right / len(right)
+            weights = _with_all(image_weights(len(right), resamples))
+            if metric != _CLASS_MEAN:
+                return weights @ right / len(right)
+            of_class = [labels == label for label in np.unique(labels)]
+            with np.errstate(invalid="ignore"):  # a class that is in no image of a resample
+                by_class = [weights @ (right * of) / (weights @ of) for of in of_class]
+            return np.nanmean(by_class, axis=0)
         weights = _with_all(image_weights(self.matches.images, resamples))
-        average = _AVERAGES.get(metric, ap_11_point)
+        average = _AVERAGES[metric]
         return resampled_mean_ap(self.matches, len(self.class_names), weights, average)
 
 
@@ -112,7 +128,7 @@ def diagnose(groups: Sequence[Group], dataset: str, metric: str) -> Diagnoses:
     found: dict[str, dict[Hashable, Diagnosis]] = {}
     for group in groups:
         for seed, run in group.runs.items():
-            one = _diagnose_run(run, dataset, truth, _AVERAGES.get(metric, ap_11_point))
+            one = _diagnose_run(run, dataset, truth, _AVERAGES[error_metric(metric)])
             if one is not None:
                 found.setdefault(group.label, {})[seed] = one
     without = [g.label for g in groups if g.label not in found]
@@ -145,7 +161,15 @@ def _diagnose_run(
 
 
 def _diagnose_classifier(answers: Sequence[Mapping], confusion: Mapping) -> Diagnosis:
-    by_image = {a["image_id"]: (a["label"], a["predicted"], a["score"]) for a in answers}
+    # JSON has no NaN: the score of a model that has diverged.
+    by_image = {
+        a["image_id"]: (
+            a["label"],
+            a["predicted"],
+            math.nan if a["score"] is None else a["score"],
+        )
+        for a in answers
+    }
     return Diagnosis(
         confusion["classes"],
         reliability(
@@ -174,8 +198,11 @@ def interval_over_images(
         resamples: of the images.
 
     Returns:
-        Interval: 95 %, of second minus first, in points; unknown without common seeds.
+        Interval: 95 %, of second minus first, in points; unknown without common seeds, and for a
+            metric that is not worked out here, such as AP_coco or that of one class.
     """
+    if metric not in _RESAMPLED:
+        return UNKNOWN
     ours, theirs = diagnoses.by_run.get(first, {}), diagnoses.by_run.get(second, {})
     seeds = [seed for seed in ours if seed in theirs]
     if not seeds:
@@ -184,8 +211,10 @@ def interval_over_images(
     for seed in seeds:
         a, b = ours[seed], theirs[seed]
         total += b.resampled(metric, resamples) - a.resampled(metric, resamples)
-    observed, *drawn = 100.0 * total / len(seeds)
-    return percentile_interval(np.array(drawn) - np.mean(drawn) + observed)
+    scores = 100.0 * total / len(seeds)
+    observed, drawn = scores[0], scores[1:]
+    drawn = drawn[~np.isnan(drawn)]  # as where no image of a resample has an object
+    return percentile_interval(drawn - drawn.mean() + observed) if len(drawn) else UNKNOWN
 
 
 def _with_all(weights: NDArray) -> NDArray:

@@ -54,7 +54,7 @@ def errors_section(comparison: Comparison) -> Section:
     names = [_SHORT.get(kind, kind) for kind in ERROR_TYPES]
     title = f"What each kind of error costs on {comparison.target}"
     chart = bar_chart(
-        title, names, series, y_label=f"{comparison.metric_name}, points", legend=legend
+        title, names, series, y_label=f"{comparison.error_metric_name}, points", legend=legend
     )
     rows = []
     for kind in ERROR_TYPES:
@@ -72,7 +72,7 @@ def errors_section(comparison: Comparison) -> Section:
             row += [mean_sd(facts[label][key]), "–"]
         rows.append(row)
     columns = ["kind", *(c for label in by_label for c in (f"{label}: cost", "count"))]
-    caption = f"Errors on {comparison.target}: points of {comparison.metric_name} they cost"
+    caption = f"Errors on {comparison.target}: points of {comparison.error_metric_name} they cost"
     note = (
         "The six types of TIDE (Bolya et al., 2020) at IoU 0.5 and 0.1. The cost is what the score "
         "would gain if all errors of the kind were fixed; costs do not add up, since fixing one "

@@ -84,6 +84,15 @@ class RunFiles:
     def is_complete(self) -> bool:
         return not self.series or self.iteration >= self.max_iter
 
+    @property
+    def evaluated_at(self) -> int:
+        """Iterations before the last evaluation in the metrics; those of all where there is none.
+
+        The one at the end stands under ``SOLVER.MAX_ITER``, which training itself does not reach.
+        """
+        last = max((int(s[-1]) for s, _ in self.score_series.values()), default=self.max_iter)
+        return min(last + 1, self.max_iter)
+
     @cached_property
     def score_series(self) -> dict[ScoreKey, Series]:
         """Scores over iterations, those of each evaluation."""
@@ -147,6 +156,9 @@ def parse_score_key(name: str, tests: Iterable[str]) -> ScoreKey | None:
 def find_runs(folders: Folders) -> list[RunFiles]:
     """The runs that were asked for; of a folder that is none, those below it.
 
+    A run that was evaluated once more, with the same settings to ``eval-1`` in its folder, is no
+    further run of that seed. The evaluation counts where it is asked for itself.
+
     Args:
         folders: ``OUTPUT_DIR`` of each run, with a label as (label, folder) or as label ->
             folder, or folders of a sweep.
@@ -161,7 +173,7 @@ def find_runs(folders: Folders) -> list[RunFiles]:
         if not folder.is_dir():
             raise UserError(f"{folder} is no folder: pass the OUTPUT_DIR of a run")
         found = [folder] if _is_run(folder) else sorted(f.parent for f in folder.rglob(_CONFIG))
-        found = [f for f in found if _is_run(f)]
+        found = [f for f in found if _is_run(f) and (f == folder or not _is_repetition(f))]
         if not found:
             raise UserError(
                 f"{folder} holds no run, nor does a folder below it: a run has a {_CONFIG} and a "
@@ -227,6 +239,14 @@ def _is_run(folder: Path) -> bool:
     metrics = folder / "metrics.json"
     has_results = metrics.is_file() and metrics.stat().st_size or (folder / "inference").is_dir()
     return (folder / _CONFIG).is_file() and bool(has_results)
+
+
+def _is_repetition(folder: Path) -> bool:
+    """Whether ``--eval-only --resume`` has evaluated a run once more, in the run's folder."""
+    if not re.fullmatch(r"eval-\d+", folder.name) or not _is_run(folder.parent):
+        return False
+    settings = [_read_config(f / _CONFIG) | {"OUTPUT_DIR": ""} for f in (folder, folder.parent)]
+    return settings[0] == settings[1]
 
 
 def _flatten(node: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:

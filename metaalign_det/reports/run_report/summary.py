@@ -105,7 +105,7 @@ def _sentence(comparison: Comparison, finding: Finding, main: bool = False) -> V
             "far another seed would move it is not known."
         )
     else:
-        text += ". There is one seed and no prediction to resample: the noise is not known."
+        text += ". There is one seed and nothing to resample for this: the noise is not known."
     return Verdict(text, *_badge(finding), main)
 
 
@@ -125,9 +125,14 @@ def _remaining(comparison: Comparison) -> Verdict | None:
     if errors:
         cost = {k: mean_and_sd([e.cost[k] for e in errors])[0] for k in ERROR_TYPES}
         first, second = sorted(cost, key=lambda k: -cost[k])[:2]
+        if math.isnan(cost[first]):  # there is no object
+            return None
+        name = comparison.error_metric_name
+        if cost[first] <= 0:
+            return Verdict(f"No kind of error costs {best} any {name} on {comparison.target}.")
         return Verdict(
             f"The error that is left with {best} is mostly {ERROR_WORDS[first]}: without them its "
-            f"{comparison.metric_name} would be {number(cost[first])} points higher. Next are "
+            f"{name} would be {number(cost[first])} points higher. Next are "
             f"{ERROR_WORDS[second]} ({number(cost[second])} points)."
         )
     diagnoses = comparison.on_target.of(best)
@@ -187,6 +192,13 @@ def _warnings(comparison: Comparison, findings: list[Finding]) -> list[Block]:
         for g in comparison.groups
         for seed, run in g.runs.items()
         if not run.is_complete
+    ]
+    notes += [
+        f"{g.label}, seed {seed}: the evaluation at its end is missing; its scores are those of "
+        f"iteration {run.evaluated_at}."
+        for g in comparison.groups
+        for seed, run in g.runs.items()
+        if run.is_complete and run.evaluated_at < run.max_iter
     ]
     few = max((len(f.difference.values) for f in findings if f.basis == "seeds"), default=0)
     if 0 < few < 5:

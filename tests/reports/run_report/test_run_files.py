@@ -106,3 +106,16 @@ def test_the_log_tells_environment_time_and_memory():
     assert read_environment("") == {}
     assert math.isnan(read_training_seconds(""))
     assert math.isnan(read_peak_memory(""))
+
+
+def test_a_run_that_was_evaluated_once_more_is_one_run(tmp_path):
+    folder = write_detector(tmp_path / "all" / "seed0", 0, 40.0, adapts=True)
+    for number, weights in ((1, ""), (2, "other.pth")):
+        evaluation = folder / f"eval-{number}"
+        (evaluation / "inference").mkdir(parents=True)
+        text = (folder / "config.yaml").read_text().replace(str(folder), str(evaluation))
+        model = f"MODEL:\n  WEIGHTS: {weights}\n" if weights else ""
+        (evaluation / "config.yaml").write_text(text + model)
+    # Of other weights it is something else.
+    assert [run.folder.name for run in find_runs([tmp_path])] == ["seed0", "eval-2"]
+    assert [run.folder.name for run in find_runs([folder / "eval-1"])] == ["eval-1"]

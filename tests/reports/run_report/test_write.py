@@ -6,13 +6,19 @@ import json
 import re
 import time
 
+import numpy as np
 import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from metaalign_det.errors import UserError
+from metaalign_det.evaluation.average_precision import Detected, Truth
+from metaalign_det.evaluation.calibration import reliability
 from metaalign_det.evaluation.label_free.outcome import Candidate, Chosen, Outcome
+from metaalign_det.evaluation.matching import match
 from metaalign_det.reports.run_report import write_report
+from metaalign_det.reports.run_report.diagnosis import Diagnoses, Diagnosis, interval_over_images
 
-from .make_runs import SOURCE, TARGET, register_tiny, write_classifier, write_detector
+from .make_runs import CLASSES, SOURCE, TARGET, register_tiny, write_classifier, write_detector
 
 
 @pytest.fixture
@@ -239,3 +245,103 @@ def test_a_run_without_any_evaluation_is_refused(tmp_path):
     (folder / "metrics.json").write_text('{"iteration": 19, "lr": 0.1}\n')
     with pytest.raises(UserError, match="no run has been evaluated"):
         write_report([folder], tmp_path / "report.html")
+
+
+def test_an_interval_over_images_is_of_the_metric_that_is_compared(runs, tmp_path):
+    one = {label: folder / "seed0" for label, folder in runs.items()}
+    metric = "voc/AP50_11pt/cat"  # is not resampled, only the mean over classes
+    path = write_report(one, tmp_path / "report.html", metric=metric)
+    _, markdown, numbers = texts(path)
+    (difference,) = numbers["summary"]["differences"]
+    assert (difference["mean"], difference["low"]) == (10.0, None)
+    assert "the noise is not known" in markdown
+    # Costs of errors are told in the AP that they are worked out in.
+    assert "points of AP50_11pt they cost" in markdown
+    assert "AP50_11pt/cat they cost" not in markdown
+
+
+def classifier(answers):
+    by_image = {i: (label, told, 0.8) for i, (label, told) in enumerate(answers)}
+    return Diagnosis(CLASSES, reliability([], []), np.zeros((2, 2)), answers=by_image)
+
+
+def interval_of(before, after, metric):
+    diagnoses = Diagnoses("d", None, {"before": {0: before}, "after": {0: after}})
+    return interval_over_images(diagnoses, "before", "after", metric)
+
+
+def test_the_class_mean_is_resampled_as_such():
+    """90 cats are right before and after; 10 dogs wrong before, right after: 50 points, not 10."""
+    cats = [("cat", "cat")] * 90
+    pair = [classifier(cats + [("dog", told)] * 10) for told in CLASSES]
+    assert pair[1].resampled("classification/accuracy_class_mean", 10)[0] == 1.0
+    low, high = interval_of(*pair, "classification/accuracy_class_mean")
+    assert (low, high) == (50.0, 50.0)
+    low, high = interval_of(*pair, "classification/accuracy")
+    assert 3 < low < 10 < high < 18
+
+
+def test_resamples_without_any_object_do_not_take_the_interval_away():
+    """Objects in 2 of 8 images: every tenth resample has neither."""
+    box = np.array([[0.0, 0.0, 10.0, 10.0]])
+    nothing = np.zeros((0, 4))
+    truths = [
+        Truth(box if i < 2 else nothing, np.zeros(int(i < 2), int), np.zeros(int(i < 2), bool))
+        for i in range(8)
+    ]
+    pair = []
+    for found in (1, 2):
+        detected = [
+            Detected(box, np.zeros(1, int), np.ones(1))
+            if i < found
+            else Detected(nothing, np.zeros(0, int), np.zeros(0))
+            for i in range(8)
+        ]
+        matches = match(truths, detected)
+        pair.append(Diagnosis(["cat"], reliability([], []), np.zeros((2, 2)), matches=matches))
+    assert np.isnan(pair[0].resampled("voc/AP50_11pt", 300)).any()
+    low, high = interval_of(*pair, "voc/AP50_11pt")
+    assert low < high
+
+
+def test_a_detector_without_errors_is_not_told_to_have_some(tmp_path, catalog):
+    register_tiny(tmp_path / "data")
+    run = write_detector(tmp_path / "run", 0, 100.0, adapts=True, found=4)
+    _, markdown, _ = texts(write_report([run], tmp_path / "report.html"))
+    assert "No kind of error costs run any AP50_11pt on tiny_ink_test" in markdown
+    assert "mostly" not in markdown
+
+
+def test_scores_that_are_not_those_of_the_end_are_told(runs, tmp_path):
+    metrics = runs["before"] / "seed1" / "metrics.json"
+    lines = metrics.read_text().splitlines()
+    metrics.write_text("\n".join(lines[:-1]) + "\n")  # ended in its last evaluation
+    _, markdown, _ = texts(write_report(runs, tmp_path / "report.html"))
+    said = "before, seed 1: the evaluation at its end is missing; its scores are those of iteration"
+    assert f"{said} 50." in markdown
+    assert markdown.count("the evaluation at its end is missing") == 1
+
+
+def test_bars_in_a_label_do_not_break_tables(runs, tmp_path):
+    labels = {f"run|{label}": folder for label, folder in runs.items()}
+    _, markdown, _ = texts(write_report(labels, tmp_path / "report.html"))
+    assert "run\\|after: cost" in markdown
+    assert not re.search(r"^\|.*run\|", markdown, re.MULTILINE)
+
+
+def test_a_classifier_that_has_diverged_is_reported(tmp_path, catalog):
+    register_tiny(tmp_path / "data")
+    for label, right, score in (("before", 8, 0.8), ("after", 2, None)):
+        folder = write_classifier(tmp_path / label, 0, right)
+        file = folder / "inference" / "figures_test" / "predictions_figures_test.json"
+        answers = [{**a, "score": score} for a in json.loads(file.read_text())]
+        file.write_text(json.dumps(answers))
+    image = str(tmp_path / "data" / "image.png")
+    dicts = [{"file_name": image, "image_id": i, "label": 0} for i in range(10)]
+    DatasetCatalog.register("figures_test", lambda: dicts)
+    kind = {"evaluator_type": "classification"}
+    MetadataCatalog.get("figures_test").set(thing_classes=CLASSES, **kind)
+    runs = {"before": tmp_path / "before", "after": tmp_path / "after"}
+    _, markdown, numbers = texts(write_report(runs, tmp_path / "report.html"))
+    assert "after says dog (nan%), wrong" in markdown
+    assert numbers["calibration"]["after"]["figures_test"]["answers"] == [0]
