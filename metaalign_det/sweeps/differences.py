@@ -120,11 +120,16 @@ def told(found: PairedDifference) -> tuple[str, str, str, str]:
     low, high = found.interval
     known = math.isfinite(low)
     return (
-        f"{found.mean:+.1f}",
-        f"{low:+.1f} to {high:+.1f}" if known else "–",
+        _signed(found.mean),
+        f"{_signed(low)} to {_signed(high)}" if known else "–",
         f"{found.wins} of {len(found.values)}",
         f"{found.p_sign:.3f}" if math.isfinite(found.p_sign) else "–",
     )
+
+
+def _signed(value: float) -> str:
+    text = f"{value:+.1f}"
+    return text if float(text) else "0.0"  # which has no sign
 
 
 def _by_seed(row: Mapping[str, Cell], column: str, seeds: Sequence[int]) -> dict[int, float]:

@@ -6,7 +6,15 @@ import math
 import pytest
 
 from metaalign_det.errors import UserError
-from metaalign_det.sweeps.differences import as_facts, compare, difference_table, read_pairs
+from metaalign_det.reports.run_report import words
+from metaalign_det.reports.statistics import paired_difference
+from metaalign_det.sweeps.differences import (
+    as_facts,
+    compare,
+    difference_table,
+    read_pairs,
+    told,
+)
 from metaalign_det.sweeps.suites import get_benchmark
 from metaalign_det.sweeps.tables import report
 from tests.sweeps.fake_training import plan, sweep
@@ -55,3 +63,11 @@ def test_a_sweeps_table_has_them_below_and_its_json_every_value(place, tmp_path)
     assert {(f["row"], f["minus"]) for f in facts} == {("cdan", "dann")}
     assert len(facts[0]["by_seed"]) == 2
     assert "Paired differences" in (tmp_path / "table_accuracy.md").read_text()
+
+
+def test_zero_has_no_sign():
+    base = {0: 50.0, 1: 50.0, 2: 50.0}
+    mean, interval, *_ = told(paired_difference(base, {0: 49.98, 1: 49.97, 2: 49.99}))
+    assert (mean, interval) == ("0.0", "0.0 to 0.0")
+    assert (words.number(-0.04), words.signed(-0.04)) == ("0.0", "0.0")
+    assert words.signed(-0.06) == "−0.1"

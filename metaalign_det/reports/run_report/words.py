@@ -12,7 +12,7 @@ def number(value: float, digits: int = 1) -> str:
     """``12.3``, ``−0.4``; ``–`` for NaN."""
     if math.isnan(value):
         return "–"
-    return f"{value + 0.0:.{digits}f}".replace("-", "−")
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")  # no "−0.0"
 
 
 def signed(value: float, digits: int = 1) -> str:
