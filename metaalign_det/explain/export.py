@@ -1,6 +1,6 @@
 """Models for other programs: TorchScript and ONNX, by Detectron2's ``TracingAdapter``.
 
-The exported network takes one image as :meth:`.Predictor.prepare` makes it, float (3, H', W') in
+The exported network takes one image as :meth:`.Predictor.prepare` makes it, float (C, H', W') in
 the pixels and channel order of ``INPUT.FORMAT``, already resized. H' and W' may vary for a
 detector, which gives boxes (R, 4) in the pixels of that resized image, classes (R,) and scores
 (R,); a classifier takes the size it was traced at and gives probabilities (K,). What is needed to
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..coordination.ops.roi_align import TwiceDifferentiableROIAlign
+from ..data.views.images import IMAGE_FORMATS
 from ..errors import UserError
 from ..files import write_json
 from .predict import ImageLike, Predictor
@@ -112,7 +113,7 @@ def describe(predictor: Predictor) -> dict:
         "classes": predictor.class_names,
         "input": {
             "name": "image",
-            "shape": ["3", "height", "width"],
+            "shape": [str(IMAGE_FORMATS[cfg.INPUT.FORMAT]), "height", "width"],
             "type": "float32, 0 to 255",
             "channels": cfg.INPUT.FORMAT,
         },

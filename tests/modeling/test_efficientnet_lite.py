@@ -168,3 +168,51 @@ def test_the_config_builds_it():
     net = build_backbone(cfg, ShapeSpec(channels=3))
     assert net.output_shape()["stage5"].channels == 112
     assert not [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
+
+
+@pytest.mark.filterwarnings("ignore")  # of the exporter, a screenful
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_exported_padding_follows_the_size_of_the_image(kernel, tmp_path):
+    """ONNX divides integers towards 0: a rounding up that relies on another is another there."""
+    pytest.importorskip("onnx")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    conv, path = SameConv2d(3, 4, kernel, 2).eval(), str(tmp_path / "conv.onnx")
+    axes = {"x": {2: "height", 3: "width"}}
+    example = torch.randn(1, 3, 16, 24)
+    torch.onnx.export(
+        conv, (example,), path, dynamo=False, opset_version=17, input_names=["x"], dynamic_axes=axes
+    )
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    for size in ((16, 24), (15, 17), (20, 21)):
+        image = torch.randn(1, 3, *size)
+        (found,) = session.run(None, {"x": image.numpy()})
+        torch.testing.assert_close(torch.from_numpy(found), conv(image).detach())
+
+
+@pytest.mark.parametrize("std, warned", [(1.0, True), (128.0, False)])
+def test_images_of_another_scale_are_warned_of_with_the_values_of_this_network(
+    std, warned, tmp_path, caplog
+):
+    model = Model()
+    model.register_buffer("pixel_std", torch.full((3, 1, 1), std))
+    renamed = {"stem.conv": "_conv_stem", "stem.conv.norm": "_bn0", "head.conv": "_conv_head"}
+    renamed |= {"head.conv.norm": "_bn1", "expand": "_expand_conv", "expand.norm": "_bn0"}
+    renamed |= {"depthwise": "_depthwise_conv", "depthwise.norm": "_bn1"}
+    renamed |= {"project": "_project_conv", "project.norm": "_bn2"}
+    blocks = [
+        f"stage{stage}.{place}"
+        for stage, count in enumerate((1, 2, 2, 3, 3, 4, 1), 1)
+        for place in range(count)
+    ]
+    original = {}
+    for name, value in model.backbone.state_dict().items():
+        module, _, parameter = name.rpartition(".")
+        block = ".".join(module.split(".")[:2])
+        if block in blocks:
+            inner = renamed[module.removeprefix(f"{block}.")]
+            original[f"_blocks.{blocks.index(block)}.{inner}.{parameter}"] = value
+        else:
+            original[f"{renamed[module]}.{parameter}"] = value
+    torch.save(original, tmp_path / "lite.pth")
+    load_pretrained(model, tmp_path / "lite.pth")
+    assert ("128.0" in caplog.text) == warned and "58.395" not in caplog.text

@@ -92,7 +92,7 @@ def test_what_was_loaded_is_logged(tmp_path, caplog):
     saved(18, tmp_path / "resnet.pth")
     with caplog.at_level(logging.INFO, logger="metaalign_det"):
         load_pretrained(resnet_model(18), tmp_path / "resnet.pth")
-    assert "loaded 120 backbone tensors" in caplog.text and "fc.weight" in caplog.text
+    assert "loaded 120 tensors" in caplog.text and "fc.weight" in caplog.text
 
 
 def test_images_in_the_wrong_format_are_warned_of(tmp_path, caplog):
@@ -120,7 +120,38 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
         load_pretrained(resnet_model(50, "MODEL.RESNETS.STRIDE_IN_1X1", True), path)
 
 
-def test_torchvision_vgg16_weights_go_into_backbone_and_box_head(tmp_path):
+@pytest.mark.parametrize(
+    "config_file, stem, last",
+    [
+        ("voc2watercolor_source.yaml", "backbone.stem", "roi_heads.res5"),
+        ("voc2watercolor_swda_r50fpn.yaml", "backbone.bottom_up.stem", "backbone.bottom_up.res5"),
+    ],
+)
+def test_every_stage_of_a_resnet_finds_its_place_in_a_detector(config_file, stem, last, tmp_path):
+    from detectron2.modeling import build_model
+
+    with torch.device("meta"):
+        shapes = torchvision.models.resnet50().state_dict()
+    state = {
+        k: torch.tensor(i / 100).expand(v.shape)
+        for i, (k, v) in enumerate(shapes.items())
+        if not k.endswith("num_batches_tracked")
+    }
+    path = tmp_path / "resnet50.pth"
+    torch.save(state, path)
+    cfg = load_cfg(CONFIGS / config_file)
+    cfg.MODEL.DEVICE, cfg.INPUT.FORMAT = "cpu", "RGB"
+    cfg.MODEL.RESNETS.DEPTH, cfg.MODEL.RESNETS.STRIDE_IN_1X1 = 50, False
+    cfg.MODEL.PIXEL_STD = [58.395, 57.12, 57.375]
+    model = build_model(cfg)
+    report = load_pretrained(model, path)
+    own = model.state_dict()
+    assert torch.equal(own[f"{stem}.conv1.weight"], state["conv1.weight"])
+    assert torch.equal(own[f"{last}.2.conv3.weight"], state["layer4.2.conv3.weight"])
+    assert set(report.skipped) == {"fc.weight", "fc.bias"} and not report.missing
+
+
+def test_torchvision_vgg16_weights_go_into_backbone_and_box_head(tmp_path, caplog):
     from detectron2.modeling import build_model
 
     with torch.device("meta"):
@@ -138,3 +169,12 @@ def test_torchvision_vgg16_weights_go_into_backbone_and_box_head(tmp_path):
     assert torch.equal(fc7, state["classifier.3.weight"])
     assert set(report.skipped) == {"classifier.6.weight", "classifier.6.bias"}
     assert not report.missing
+    assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
+    # Caffe's model has the same names and sees the images that a config of it says.
+    model.input_format = "BGR"
+    model.pixel_std.fill_(1.0)
+    load_pretrained(model, path)
+    assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
+    model.pixel_std.fill_(58.0)
+    load_pretrained(model, path)
+    assert "INPUT.FORMAT is BGR" in caplog.text

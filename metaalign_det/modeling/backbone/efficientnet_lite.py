@@ -59,7 +59,8 @@ class SameConv2d(Conv2d):
         """
         pads: list[int] = []
         for size, kernel, stride in zip(reversed(x.shape[2:]), self.kernel_size, self.stride):
-            missing = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+            # (size - 1) // stride and not -(-size // stride) - 1: ONNX rounds towards 0.
+            missing = max((size - 1) // stride * stride + kernel - size, 0)
             pads += [missing // 2, missing - missing // 2]
         return super().forward(F.pad(x, pads) if any(pads) else x)
 

@@ -296,13 +296,17 @@ class SWDARCNN(TeachableRCNN, AdaptableModel, GeneralizedRCNN):
         return [p.proposal_boxes[: self.rois_per_image] for p in proposals]
 
     def _valid(self, images: ImageList, name: str, feature: Tensor) -> Tensor | None:
-        """Mask (N, 1, H, W) of the positions that images occupy; None where all are full."""
+        """Mask (N, 1, H, W) of the positions that images occupy; None where all are full.
+
+        An exporter gets the mask where later images may be padded and its example is not; and it
+        follows no assignment to a part of a tensor, nor (ONNX) a floor division of negatives.
+        """
         stride = self.feature_strides[name]
         height, width = feature.shape[-2:]
-        sizes = [(-(-h // stride), -(-w // stride)) for h, w in images.image_sizes]
-        if all(h >= height and w >= width for h, w in sizes):
+        sizes = [((h - 1) // stride + 1, (w - 1) // stride + 1) for h, w in images.image_sizes]
+        may_be_padded = torch.jit.is_tracing() and self.backbone.size_divisibility > 1
+        if not may_be_padded and all(h >= height and w >= width for h, w in sizes):
             return None
-        mask = feature.new_zeros((len(sizes), 1, height, width))
-        for row, (h, w) in zip(mask, sizes):
-            row[:, :h, :w] = 1
-        return mask
+        y = torch.arange(height, device=feature.device)[:, None]
+        x = torch.arange(width, device=feature.device)
+        return torch.stack([(y < h) & (x < w) for h, w in sizes])[:, None].to(feature.dtype)

@@ -305,7 +305,9 @@ class ContextStandardROIHeads(ContextMixin, StandardROIHeads):
 
 def _per_region(context: Tensor, proposals: Sequence[Instances]) -> Tensor:
     """(N, D) -> (R, D): the vector of each region's image."""
-    return torch.cat([row.expand(len(p), -1) for row, p in zip(context, proposals)])
+    # A shape, not len(p): to an exporter that is the number of regions of its example, for good.
+    counts = [p.proposal_boxes.tensor.shape[0] for p in proposals]
+    return torch.cat([row.expand(count, -1) for row, count in zip(context, counts)])
 
 
 def _shallow_copies(instances: Sequence[Instances]) -> list[Instances]:
