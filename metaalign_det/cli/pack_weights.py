@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     if args.statistics_of:
         weights = _adapted(args)
     if args.half:
-        weights = {k: v.half() if v.is_floating_point() else v for k, v in weights.items()}
+        weights = {k: _halved(k, v) for k, v in weights.items()}
     about = content.get("metaalign") or {}
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -66,6 +66,17 @@ def run(args: argparse.Namespace) -> int:
     data = output.read_bytes()
     print(f"{output}: {len(data) / 1e6:.1f} MB, sha256 {hashlib.sha256(data).hexdigest()}")
     return 0
+
+
+def _halved(name: str, value: Tensor) -> Tensor:
+    if not value.is_floating_point():
+        return value
+    half = value.half()
+    if half.isinf().any() and not value.isinf().any():
+        raise UserError(
+            f"{name} has values above 65,504, the most that half precision holds: leave out --half"
+        )
+    return half
 
 
 def _adapted(args: argparse.Namespace) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def draw_over_training(path: str | Path, measured: Sequence[Agreement]) -> None:
     }
     figure = Figure(figsize=(9.6, 5.6), dpi=100, layout="constrained")
     for ax, (title, (unit, quantities)) in zip(figure.subplots(2, 2).flat, panels.items()):
-        for color, (run, checkpoints) in zip(RUN_COLORS, runs.items()):
+        for color, (run, checkpoints) in zip(cycle(RUN_COLORS), runs.items()):
             x = [c.iteration for c in checkpoints]
             for name, line in quantities.items():
                 found = [
@@ -139,7 +140,7 @@ def _stages(ax: Any, measured: Sequence[Agreement], quantities: Mapping[str, str
 
 
 def _along(ax: Any, measured: Sequence[Agreement], quantity: str) -> None:
-    for color, one in zip(RUN_COLORS, measured):
+    for color, one in zip(cycle(RUN_COLORS), measured):
         points = {
             a: interval(found[WHOLE][quantity], quantity in SIZES) for a, found in one.along.items()
         }

@@ -23,7 +23,7 @@ Log-odds rather than probabilities, whose gradient vanishes exactly for what the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -49,7 +49,7 @@ class FeatureTaps:
         layer: name of a module as in ``model.named_modules()``, or "".
 
     Raises:
-        UserError: there is no such module.
+        UserError: there is no such module; in a pass, it gives no maps of whole images.
     """
 
     def __init__(self, model: nn.Module, layer: str = "") -> None:
@@ -57,8 +57,10 @@ class FeatureTaps:
         if layer and layer not in modules:
             near = [n for n in modules if n.count(".") == 1 and n.startswith("backbone.")]
             raise UserError(f"--layer: the network has no module {layer!r}; try {', '.join(near)}")
+        self._layer = layer
         self._module = modules[layer] if layer else model.backbone
         self._backbone = model.backbone
+        self._images = 0
         #: Feature maps of the last pass, name -> (N, C, h, w).
         self.maps: dict[str, Tensor] = {}
         #: Height and width of the last batch, padding included, pixels.
@@ -78,12 +80,23 @@ class FeatureTaps:
                 hook.remove()
 
     def _see_size(self, module: nn.Module, args: tuple) -> None:
+        self._images = len(args[0])
         self.padded = tuple(args[0].shape[-2:])
 
     def _tap(self, module: nn.Module, args: tuple, output: Tensor | dict) -> Any:
         outputs = {"": output} if isinstance(output, Tensor) else output
+        if self._layer and not (isinstance(outputs, dict) and self._are_maps(outputs.values())):
+            raise UserError(
+                f"--layer: {self._layer} does not give feature maps of whole images, but something "
+                "of regions or of another shape; name a module of the backbone"
+            )
         self.maps = {name: x.detach().requires_grad_() for name, x in outputs.items()}
         return self.maps[""] if isinstance(output, Tensor) else self.maps
+
+    def _are_maps(self, outputs: Iterable) -> bool:
+        return all(
+            isinstance(x, Tensor) and x.dim() == 4 and len(x) == self._images for x in outputs
+        )
 
 
 def saliency(activation: Tensor, gradient: Tensor, method: str) -> Tensor:
@@ -170,7 +183,9 @@ def _alignment_scores(
     model: Any, inputs: list[dict], domain: str, partners: Sequence[dict], taps: Any
 ) -> Iterator[tuple]:
     """Name, s and the maps of the images' pass, for each alignment term."""
-    if model.alignment_separable:
+    if not model.alignment_needs_target and domain == "target":
+        return  # sources are aligned with each other: the target's images are in no pass
+    if model.alignment_separable or not model.alignment_needs_target:
         partners = ()
     elif not partners:
         raise ValueError(f"{type(model).__name__} aligns batches of both domains: give partners")

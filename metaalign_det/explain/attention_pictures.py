@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,7 +36,8 @@ def draw_attention(
 
     Args:
         path: picture to write.
-        images: RGB, uint8, shape (H, W, 3), of the sizes of the maps.
+        images: RGB, uint8, shape (H, W, 3); a map of another size, of a run whose network sees
+            images at another, is resized.
         boxes: ground truth (n, 4) of each image in its pixels; None where unknown.
         studies: the runs, whose ``shown`` hold these images.
         method: which kind of map.
@@ -57,6 +60,7 @@ def draw_attention(
     for line, (objective, study) in zip(grid[1:], rows):
         maps = study.shown[objective][method]
         for ax, image, found, attention in zip(line, images, boxes, maps):
+            attention = _as_large_as(image, attention)
             _show(ax, blend(image, attention), found, "white")
             _label(ax, attention, found)
         plain = objective in (TASK, "discriminator")
@@ -79,6 +83,13 @@ def blend(image: NDArray, attention: NDArray) -> NDArray:
     return (gray * (1 - weight) + color * weight).clip(0, 255).astype(np.uint8)
 
 
+def _as_large_as(image: NDArray, attention: NDArray) -> NDArray:
+    height, width = image.shape[:2]
+    if attention.shape == (height, width):
+        return attention
+    return cv2.resize(attention, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
 def draw_focus(
     path: str | Path, numbers: Mapping[str, Mapping], method: str, objectives: Sequence[str]
 ) -> None:
@@ -98,7 +109,7 @@ def draw_focus(
     y, ticks = 0.0, []
     for objective in objectives:
         start = y
-        for color, (run, found) in zip(RUN_COLORS, numbers.items()):
+        for color, (run, found) in zip(cycle(RUN_COLORS), numbers.items()):
             entry = found.get(objective, {}).get(method, {})
             if "focus" in entry:
                 focus = entry["focus"]

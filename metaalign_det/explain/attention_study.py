@@ -78,7 +78,8 @@ def study_attention(
     layer = layer or default_layer(model, samples[0])
     result = Attention(run.label, layer)
     partners: Sequence[dict] = ()
-    if getattr(model, "aligns", False) and not model.alignment_separable:
+    aligns = getattr(model, "aligns", False) and model.alignment_needs_target
+    if aligns and not model.alignment_separable:
         partners = _partners(run, "target" if domain == "source" else "source")
     number = 0
     for batch in progress(list(in_batches(samples, _BATCH)), f"{run.label}: attention"):

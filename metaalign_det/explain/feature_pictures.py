@@ -22,6 +22,7 @@ _NAMES = {
     "nearest_class": "nearest source object\nis of its class",
 }
 _PANEL = 2.35  # inches
+_UNKNOWN = "#BBBBBB"  # color of examples whose class is not known
 
 
 def draw_embedding(
@@ -55,17 +56,16 @@ def draw_embedding(
         domain_colors = np.array(DOMAIN_COLORS)[found.domains]
         _scatter(grid[0][column], xy, domain_colors, found.domains, order)
         if rows == 2:
-            color = np.array([CLASS_COLORS[c % len(CLASS_COLORS)] for c in found.classes])
+            color = np.array([_class_color(c) for c in found.classes])
             _scatter(grid[1][column], xy, color, found.domains, order)
     for ax in grid.flat:
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_color("0.8")
     _legend(grid[0][-1], [("source", DOMAIN_COLORS[0], "o"), ("target", DOMAIN_COLORS[1], "^")])
     if rows == 2:
-        named = [
-            (class_names[c] if class_names else str(c), CLASS_COLORS[c % len(CLASS_COLORS)], "s")
-            for c in classes
-        ]
+        named = [(class_names[c] if class_names else str(c), _class_color(c), "s") for c in classes]
+        if any((f.classes < 0).any() for f in features.values()):
+            named.append(("unknown", _class_color(-1), "s"))
         _legend(grid[1][-1], [*named, ("source", "0.4", "o"), ("target", "0.4", "^")])
     figure.suptitle(title, fontsize=9)
     save(figure, path)
@@ -123,6 +123,10 @@ def _numbers(ax: Any, values: Sequence[Measured | None]) -> None:
     ax.xaxis.set_major_locator(MaxNLocator(4))
     ax.grid(axis="x", color="0.93")
     ax.set_axisbelow(True)
+
+
+def _class_color(c: int) -> str:
+    return CLASS_COLORS[c % len(CLASS_COLORS)] if c >= 0 else _UNKNOWN
 
 
 def _scatter(ax: Any, xy: NDArray, color: NDArray, domains: NDArray, order: NDArray) -> None:

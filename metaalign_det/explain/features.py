@@ -63,7 +63,7 @@ def extract_features(
         progress: wraps the batches.
 
     Returns:
-        dict: level -> features; "object" is missing where there are no boxes.
+        dict: level -> features; "object" is missing where a domain has no boxes.
     """
     model = run.model(run.checkpoint(checkpoint))
     read = _detector_features if hasattr(model, "roi_heads") else _classifier_features
@@ -77,10 +77,11 @@ def extract_features(
                     rows = x.double().cpu().numpy()
                     domains = np.full(len(rows), domain)
                     collected.setdefault(level, []).append((rows, domains, classes))
-    return {
+    found = {
         level: Features(*(np.concatenate(part) for part in zip(*parts)))
         for level, parts in collected.items()
     }
+    return {level: f for level, f in found.items() if level == "image" or len(set(f.domains)) == 2}
 
 
 def _detector_features(model: nn.Module, batch: Sequence[Sample]) -> dict:

@@ -201,11 +201,18 @@ class Predictor:
 
         Raises:
             UserError: the model has no BatchNorm with statistics of its own (frozen ones, group
-                normalisation), or is not of this package; fewer than two images can be used;
-                without ``bad``, one cannot.
+                normalisation), or is not of this package; fewer than two images can be used, or
+                than two of a size where a layer sees one position an image; without ``bad``, one
+                cannot.
         """
+        if batch_size < 1:
+            raise UserError(f"batch size must be >= 1, got {batch_size}")
         model = self.model
-        if not isinstance(model, AdaptableModel) or not tracking_layers(model.backbone):
+        if not isinstance(model, AdaptableModel):
+            raise UserError(
+                f"statistics are replaced in models of this package, not in {type(model).__name__}"
+            )
+        if not tracking_layers(model.backbone):
             raise UserError(
                 "the model has no BatchNorm whose statistics could be replaced: frozen layers "
                 "(NORM FrozenBN) keep theirs, other normalisation has none"
@@ -222,7 +229,15 @@ class Predictor:
                 used += len(batch)
                 yield batch
 
-        adapt_batchnorm(model, batches(), sys.maxsize, model.backbone_features)
+        try:
+            adapt_batchnorm(model, batches(), sys.maxsize, model.backbone_features)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise UserError(
+                "a BatchNorm layer that sees one position of each image needs two images of a size "
+                "at a time: give images of one size, or a batch size above 1"
+            ) from error
         return used
 
     def names(self, found: Instances) -> list[str]:

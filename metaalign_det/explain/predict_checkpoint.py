@@ -224,12 +224,23 @@ def _registered_names(cfg: CfgNode) -> list[str]:
 
 
 def _device(wanted: str | None, configured: str) -> str:
+    fault = _device_fault(wanted or configured)
     if wanted is None:
-        usable = not configured.startswith("cuda") or torch.cuda.is_available()
-        return configured if usable else "cpu"
-    if wanted.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"device {wanted!r}: there is no CUDA device here; use cpu")
+        return "cpu" if fault else configured
+    if fault:
+        raise UserError(f"device {wanted!r}: {fault}; use cpu")
     return wanted
+
+
+def _device_fault(name: str) -> str | None:
+    """Why a device cannot be used here, None if it can."""
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        return "there is no CUDA device here"
+    try:
+        torch.zeros(1, device=name).cpu()
+    except (RuntimeError, NotImplementedError, AssertionError) as error:
+        return _first(error)
+    return None
 
 
 def _first(error: Exception) -> str:

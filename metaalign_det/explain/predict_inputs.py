@@ -124,12 +124,12 @@ class Video:
     def open(cls, file: InputFile) -> Video:
         """
         Raises:
-            UserError: OpenCV cannot read it, or not by its name.
+            UserError: OpenCV cannot read it, not one frame of it, or not by its name.
         """
         require_utf8(file.path)
         capture = cv2.VideoCapture(str(file.path))
         try:
-            if not capture.isOpened():
+            if not capture.isOpened() or not capture.grab():
                 raise UserError(f"video {file.path} cannot be read: damaged, or an unknown codec")
             count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
             return cls(file, max(count, 0), capture.get(cv2.CAP_PROP_FPS) or 25.0)

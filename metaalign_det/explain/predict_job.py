@@ -174,16 +174,19 @@ def choose_formats(given: str, kind: str) -> list[str]:
 
 
 def _require_wide_enough(predictor: Predictor, given: dict, name: str) -> None:
-    """Raise a UserError where a detector cannot run on so narrow an image, by trying it."""
+    """Raise a UserError where a model cannot run on so narrow an image, by trying it."""
     height, width = given["image"].shape[1:]
-    if predictor.kind != "detection" or min(height, width) >= _NARROW:
+    if min(height, width) >= _NARROW:
         return
     try:
         predictor.run([given])
-    except RuntimeError as error:  # poolings of VGG-16 have nothing left
+    except RuntimeError as error:  # poolings of VGG-16 or of digits have nothing left
+        what = f"image {name}, {given['width']}x{given['height']} pixels"
+        if predictor.kind == "classification":
+            raise UserError(f"{what}: it is too small for the model: enlarge it") from error
         raise UserError(
-            f"image {name}, {given['width']}x{given['height']} pixels: resized to "
-            f"{width}x{height}, it is too narrow for the model: cut it into pieces"
+            f"{what}: resized to {width}x{height}, it is too narrow for the model: cut it into "
+            "pieces"
         ) from error
 
 

@@ -83,5 +83,5 @@ def _images(files: Sequence[InputFile], bad: list[UserError]) -> Iterator[Path |
         except UserError as error:
             bad.append(error)
             continue
-        step = max(1, video.frames // most_frames)
+        step = max(1, -(-video.frames // most_frames))
         yield from islice((pixels for _, pixels in video), 0, step * most_frames, step)

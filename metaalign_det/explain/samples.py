@@ -51,6 +51,8 @@ class Sample:
     def rgb(self, cfg: CfgNode) -> NDArray:
         """The input as a picture, uint8, shape (H, W, 3)."""
         pixels = self.input["image"].numpy().transpose(1, 2, 0)
+        if cfg.INPUT.FORMAT == "L":
+            return pixels.repeat(3, axis=2)
         return pixels[:, :, ::-1].copy() if cfg.INPUT.FORMAT == "BGR" else pixels
 
 

@@ -58,7 +58,7 @@ class Measured:
 
 
 def measure_separation(features: Features, seed: int = 0) -> dict[str, Measured]:
-    """All numbers of the head of this module, by name; those of classes where classes are known.
+    """All numbers of the head of this module, by name; those of classes where they can be had.
 
     Args:
         features: of both domains, best equally many of each.
@@ -78,12 +78,14 @@ def measure_separation(features: Features, seed: int = 0) -> dict[str, Measured]
     known = features.classes >= 0
     if len(set(features.classes[known].tolist())) > 1:
         classes, inside = features.classes[known], distances[np.ix_(known, known)]
-        found["silhouette"] = with_chance(lambda c: silhouette(inside, c), classes, rng)
+        if _has_silhouette(classes):
+            found["silhouette"] = with_chance(lambda c: silhouette(inside, c), classes, rng)
         target = domains[known] == 1
         if 0 < target.sum() < len(target):
-            found["silhouette_target"] = with_chance(
-                lambda c: silhouette(inside[np.ix_(target, target)], c), classes[target], rng
-            )
+            if _has_silhouette(classes[target]):
+                found["silhouette_target"] = with_chance(
+                    lambda c: silhouette(inside[np.ix_(target, target)], c), classes[target], rng
+                )
             found["nearest_class"] = with_chance(
                 lambda c: nearest_class(inside[np.ix_(target, ~target)], c, classes[~target]),
                 classes[target],
@@ -137,10 +139,13 @@ def silhouette(distances: NDArray, classes: NDArray) -> float:
     """Mean silhouette from distances (n, n); NaN with one class or every example alone."""
     from sklearn.metrics import silhouette_score
 
-    count = len(set(classes.tolist()))
-    if not 2 <= count < len(classes):
+    if not _has_silhouette(classes):
         return float("nan")
     return float(silhouette_score(distances, classes, metric="precomputed"))
+
+
+def _has_silhouette(classes: NDArray) -> bool:
+    return 2 <= len(set(classes.tolist())) < len(classes)
 
 
 def nearest_class(distances: NDArray, of_target: NDArray, of_source: NDArray) -> float:

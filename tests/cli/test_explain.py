@@ -10,6 +10,7 @@ from metaalign_det.cli import explain as cli
 from metaalign_det.cli.__main__ import main
 from metaalign_det.errors import UserError
 from metaalign_det.explain.attention import METHODS
+from metaalign_det.explain.attention_report import attention_report
 from metaalign_det.explain.gradients_report import ALPHAS
 from tests.explain.conftest import *  # noqa: F403  (its fixtures)
 
@@ -50,6 +51,17 @@ def test_attention_writes_pictures_and_numbers_of_all_runs(explain, capsys):
     assert found["minus_first"]["swda_meta"]["global"]["layercam"]["low"] is not None
     assert "metaalign-det" in (folder / "attention.md").read_text()
     assert "reading 3 runs" in capsys.readouterr().out
+
+
+def test_runs_that_see_images_at_different_sizes_are_drawn_together(
+    run_folders, datasets, tmp_path
+):
+    runs = [str(run_folders / "runs" / "swda")]
+    large = detector_cfg("INPUT.MAX_SIZE_TEST", 100)  # noqa: F405
+    large.INPUT.MIN_SIZE_TEST = 80
+    runs.append(str(write_run(tmp_path / "large", large)))  # noqa: F405
+    found = attention_report(runs, tmp_path / "out", images=2, show=2)
+    assert "attention.jpg" in found.files
 
 
 def test_equal_seeds_write_equal_files(explain):

@@ -57,3 +57,13 @@ def test_weights_with_statistics_of_images_predict_as_predict_does(tmp_path):
         Predictor.from_checkpoint(packed)(files[0]).scores, predictor(files[0]).scores
     )
     assert not torch.allclose(before, predictor(files[0]).scores)
+
+
+def test_half_precision_that_would_make_infinity_is_refused(tmp_path, capsys):
+    weights = {"norm.running_var": torch.tensor([1.0, 7e4]), "norm.count": torch.tensor(3)}
+    torch.save({"model": weights}, tmp_path / "model.pth")
+    command = ["pack-weights", str(tmp_path / "model.pth"), str(tmp_path / "w.safetensors")]
+    assert main([*command, "--half"]) == 2
+    assert "norm.running_var has values above 65,504" in capsys.readouterr().err
+    assert not (tmp_path / "w.safetensors").exists()
+    assert main(command) == 0

@@ -13,6 +13,8 @@ import pytest
 
 from metaalign_det.cli import predict
 from metaalign_det.errors import UserError
+from metaalign_det.explain import predict_statistics
+from metaalign_det.explain.predict_inputs import find_inputs
 from tests.explain.checkpoints import classifier_cfg, detector_cfg, save_checkpoint, save_images
 
 
@@ -148,6 +150,15 @@ def test_export_goes_beside_the_predictions(tmp_path, checkpoint):
 def test_nothing_readable_is_a_failure(tmp_path, checkpoint):
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8")
     assert run(checkpoint, tmp_path / "broken.jpg", "--output", tmp_path / "out") == 1
+
+
+def test_statistics_are_of_frames_of_the_whole_video(tmp_path, monkeypatch):
+    monkeypatch.setattr(predict_statistics, "MOST_IMAGES", 8)
+    clip = write_video(tmp_path / "clip.avi", range(0, 240, 16))  # 15 frames
+    seen = [
+        pixels.mean() for pixels in predict_statistics._images(find_inputs([str(clip)]), bad=[])
+    ]
+    assert len(seen) == 8 and seen[-1] > 200
 
 
 def test_statistics_of_images_are_the_models_own_not_those_of_the_one_compared(tmp_path, capsys):

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from metaalign_det.errors import UserError
+from metaalign_det.explain import agreement_pictures
 from metaalign_det.explain.agreement import (
     WHOLE,
     Agreement,
@@ -109,6 +112,21 @@ def test_intervals_are_students_and_of_sizes_geometric():
     assert found["high"] - 2 == pytest.approx(4.303 / 3**0.5, rel=1e-3)
     assert interval([1.0, 100.0], size=True)["mean"] == pytest.approx(10)
     assert np.isnan(interval([])["mean"])
+
+
+def test_the_charts_have_every_run_however_many(toy, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(agreement_pictures, "save", lambda figure, path: drawn.append(figure))
+    one = measured(toy)
+    one.stages = list(one.at_theta)
+    runs = [replace(one, label=f"run {i}") for i in range(9)]
+    agreement_pictures.draw_agreement(tmp_path / "x.png", runs)
+    along = drawn[0].axes[2]
+    assert along.get_title() == "along the alignment step"
+    assert len([line for line in along.lines if line.get_marker() == "o"]) == 9
+    agreement_pictures.draw_over_training(tmp_path / "x.png", runs)
+    named = [t.get_text() for t in drawn[1].axes[0].get_legend().get_texts()]
+    assert {r.label for r in runs} <= set(named)
 
 
 class TestRun:

@@ -115,6 +115,13 @@ class TestMaps:
         assert "task" in found
         assert "local" not in found  # it reads res2, which comes before
 
+    @pytest.mark.parametrize(
+        "layer", ["roi_heads.box_pooler", "roi_heads.box_head", "proposal_generator.rpn_head"]
+    )
+    def test_a_layer_without_maps_of_whole_images_is_the_users_to_fix(self, layer):
+        with pytest.raises(UserError, match=f"--layer: {layer} does not give feature maps"):
+            attention_maps(detector(), samples(), layer=layer)
+
     def test_an_unknown_layer_is_the_users_to_fix(self):
         with pytest.raises(UserError, match=r"backbone\.res9.*backbone\.res2"):
             FeatureTaps(detector(), "backbone.res9")
@@ -176,6 +183,19 @@ class TestClassifier:
         inputs = [s.input for s in self.digits(3)]
         p = torch.stack([r["scores"] for r in model.inference(inputs)]).amax(dim=1)
         assert_close(task_score(model, inputs), torch.logit(p).sum())
+
+    def test_sources_aligned_with_each_other_say_nothing_of_the_target(self):
+        cfg = load_cfg(
+            CONFIG_ROOT / "mini_digits" / "dann.yaml",
+            ["MODEL.DEVICE", "cpu", "MODEL.ALIGN.BETWEEN", "sources",
+             "DATASETS.TRAIN_DOMAINS", "(0, 1)"],
+        )  # fmt: skip
+        model, some = frozen(build_model(cfg)), self.digits(2)
+        partners = [s.input for s in self.digits(3, 5)]
+        options = {"layer": "backbone.conv2", "methods": ["gradient"]}
+        assert set(attention_maps(model, some, partners=partners, **options)) == {"task"}
+        of_source = attention_maps(model, some, domain="source", **options)
+        assert set(of_source) == {"task", "discriminator"}
 
     def test_without_partners_is_refused(self, model):
         with pytest.raises(ValueError, match="partners"):

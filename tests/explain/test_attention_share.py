@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from metaalign_det.explain import attention_pictures
 from metaalign_det.explain.attention_share import (
     AttentionMeter,
     box_mask,
@@ -98,3 +99,13 @@ def test_a_bootstrap_interval_covers_the_mean_about_as_often_as_it_says():
 def test_is_the_same_for_the_same_seed():
     one = meter([np.random.default_rng(i).random((64, 64)) for i in range(8)])
     assert one.summary(RNG(3)) == one.summary(RNG(3))
+
+
+def test_the_chart_of_focus_has_every_run_however_many(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(attention_pictures, "save", lambda figure, path: drawn.append(figure))
+    summary = meter([m.astype(float) for m in masks()]).summary(RNG(0))
+    numbers = {f"run {i}": {"task": {"layercam": summary}} for i in range(9)}
+    attention_pictures.draw_focus(tmp_path / "x.png", numbers, "layercam", ["task"])
+    named = [t.get_text() for t in drawn[0].axes[0].get_legend().get_texts()]
+    assert set(numbers) <= set(named)

@@ -8,6 +8,8 @@ import torch
 from detectron2.structures import Boxes
 
 from metaalign_det.errors import UserError
+from metaalign_det.explain import feature_pictures
+from metaalign_det.explain.feature_pictures import draw_embedding
 from metaalign_det.explain.features import Features, balanced, extract_features
 from metaalign_det.explain.runs import open_runs
 from metaalign_det.explain.samples import default_sets, in_batches, read_samples
@@ -78,6 +80,39 @@ def test_a_folder_of_images_has_no_boxes(run, datasets):
     assert len(found) == 2
     assert found[0].boxes is None
     assert found[0].input["image"].shape[0] == 3
+
+
+def test_where_a_domain_has_no_boxes_there_are_no_features_of_objects(run, datasets):
+    folder = str(datasets / "watercolor" / "JPEGImages")
+    samples = [
+        read_samples(run.cfg, where, 3, 0, domain)
+        for domain, where in enumerate(("voc6_2007_test", folder))
+    ]
+    found = extract_features(run, samples)
+    assert set(found) == {"image"} and len(found["image"].x) == 6
+
+
+def test_examples_of_unknown_class_have_a_color_of_their_own(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(feature_pictures, "save", lambda figure, path: drawn.append(figure))
+    classes = np.array([0, 9, 9, -1, -1])
+    features = Features(np.zeros((5, 2)), np.array([0, 0, 0, 1, 1]), classes)
+    points = {"run": np.arange(10.0).reshape(5, 2)}
+    draw_embedding(tmp_path / "x.png", points, {"run": features}, (), "title")
+    by_class = drawn[0].axes[1]
+    source, target = (c.get_facecolor()[:, :3] for c in by_class.collections[:2])
+    assert len(np.unique(source, axis=0)) == 2
+    assert not any(np.allclose(a, b) for a in source for b in target)
+    assert "unknown" in [t.get_text() for t in by_class.get_legend().get_texts()]
+
+
+@pytest.mark.filterwarnings("ignore:The given NumPy array is not writable")
+def test_a_gray_input_is_a_picture_in_three_channels(run):
+    cfg = run.cfg.clone()
+    cfg.defrost()
+    cfg.INPUT.FORMAT = "L"
+    (sample,) = read_samples(cfg, "watercolor_test", 1)
+    assert sample.rgb(cfg).shape == (*sample.size, 3)
 
 
 @pytest.mark.parametrize(

@@ -236,6 +236,36 @@ def test_a_detectors_statistics_take_images_of_any_size(tmp_path):
     assert torch.isfinite(after).all() and not torch.allclose(before, after, atol=1e-3)
 
 
+def test_statistics_that_one_image_cannot_have_are_refused_in_a_sentence(tmp_path):
+    cfg = classifier_cfg()
+    cfg.MODEL.DIGITS_NET.NORM, cfg.MODEL.DIGITS_NET.FC_DIM = "BN", 6
+    cfg.MODEL.CLASSIFIER.IN_FEATURE = "fc"
+    cfg.INPUT.CLASSIFICATION.RESIZE = cfg.INPUT.CLASSIFICATION.CROP = 0
+    predictor = Predictor.from_checkpoint(save_checkpoint(tmp_path / "run", cfg))
+    before = of_batchnorm(predictor.model)
+    files = save_images(tmp_path, sizes=[(40, 30), (30, 40), (32, 32)])
+    with pytest.raises(UserError, match="sees one position of each image"):
+        predictor.adapt_statistics(files)
+    with pytest.raises(UserError, match="batch size must be >= 1, got 0"):
+        predictor.adapt_statistics(files, batch_size=0)
+    assert torch.equal(before, of_batchnorm(predictor.model))
+    assert not any(m.training for m in predictor.model.modules())
+
+
+def test_a_device_that_is_not_here_is_named_and_that_of_the_training_is_replaced(tmp_path):
+    cfg = detector_cfg()
+    path = save_checkpoint(tmp_path / "run", cfg)
+    for name in ("gpu", "meta"):
+        with pytest.raises(UserError, match=f"device '{name}'"):
+            Predictor.from_checkpoint(path, device=name)
+    content = torch.load(path)
+    text = content["metaalign"]["config"]
+    content["metaalign"]["config"] = text.replace("DEVICE: cpu", "DEVICE: meta")
+    assert content["metaalign"]["config"] != text
+    torch.save(content, path)
+    assert Predictor.from_checkpoint(path).model.device.type == "cpu"
+
+
 def test_what_has_no_statistics_or_no_images_says_so(tmp_path, detector):
     files = save_images(tmp_path, sizes=[(40, 30)] * 2)
     with pytest.raises(UserError, match="no BatchNorm whose statistics could be replaced"):

@@ -131,6 +131,12 @@ def test_a_video_gives_its_frames_in_rgb(tmp_path):
     assert [n for n, _ in frames] == [f"clip/frame_00000{i}.jpg" for i in range(3)]
     assert frames[0][1].shape == (48, 64, 3)
     assert frames[0][1][0, 0, 2] > 200 > 60 > frames[0][1][0, 0, 0]
+    data = bytearray((tmp_path / "clip.avi").read_bytes())
+    start = data.index(b"movi")
+    data[start + 4 :] = bytes(len(data) - start - 4)  # a header, and no frame
+    (tmp_path / "frameless.avi").write_bytes(data)
+    with pytest.raises(UserError, match="frameless.avi cannot be read"):
+        Video.open(find_inputs([str(tmp_path / "frameless.avi")])[0])
     (tmp_path / "bad.mp4").write_bytes(b"no video")
     with pytest.raises(UserError, match="bad.mp4 cannot be read"):
         Video.open(find_inputs([str(tmp_path / "bad.mp4")])[0])

@@ -73,6 +73,15 @@ def test_an_image_smaller_than_a_classifiers_crop_is_named(tmp_path):
     assert job.unreadable["image 1.png"].startswith("image image 1.png, 9x30 pixels: ")
 
 
+def test_an_image_too_small_for_a_classifiers_poolings_is_left_out(tmp_path):
+    save_images(tmp_path / "in", sizes=[(40, 30), (3, 30)])
+    cfg = classifier_cfg()
+    cfg.INPUT.CLASSIFICATION.RESIZE = cfg.INPUT.CLASSIFICATION.CROP = 0
+    job = job_of({"m": predictor(tmp_path / "run", cfg)}, tmp_path)
+    assert len(job.results) == 1
+    assert "image image 1.png, 3x30 pixels: it is too small" in job.unreadable["image 1.png"]
+
+
 def test_pictures_that_get_a_suffix_do_not_overwrite_others(tmp_path):
     for name in ("a.bmp", "a.bmp.png"):
         (tmp_path / "in").mkdir(exist_ok=True)

@@ -6,6 +6,7 @@ import torch
 
 from metaalign_det.alignment.mmd import mmd_quadratic
 from metaalign_det.explain import separation
+from metaalign_det.explain.feature_pictures import draw_separation
 from metaalign_det.explain.features import Features
 from metaalign_det.explain.separation import (
     domain_accuracy,
@@ -62,6 +63,15 @@ def test_unknown_classes_are_not_measured():
     known = cloud()
     found = measure_separation(Features(known.x, known.domains, np.full(len(known.x), -1)))
     assert set(found) == {"domain_accuracy", "proxy_a_distance", "mmd"}
+
+
+def test_a_target_of_one_class_has_no_silhouette_and_can_be_drawn(tmp_path):
+    known = cloud(n=15)
+    classes = np.where(known.domains == 1, 0, known.classes)
+    found = measure_separation(Features(known.x, known.domains, classes))
+    assert "silhouette_target" not in found and np.isfinite(found["silhouette"].value)
+    draw_separation(tmp_path / "separation.png", {"image": {"run": found}})
+    assert (tmp_path / "separation.png").is_file()
 
 
 def test_mmd_of_a_kernel_is_the_alignment_rooms_own():
