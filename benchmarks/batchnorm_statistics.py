@@ -10,18 +10,21 @@ with those of the source and of the target, each in weak and in strong views (``
 difference between the source's rows is what the views do; only the difference between source and
 target is the domain's. Nothing else of a model changes, so that several runs (one per seed) are
 compared without the noise of training: mean and standard deviation, and the mean difference to the
-statistics they came with, with a 95 % interval.
+statistics they came with, with a 95 % interval. ``--output`` keeps every value, and ``--against``
+such a file of another method adds the difference to that, by seed.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from operator import itemgetter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from metaalign_det.cli.quiet import silence_third_party
@@ -52,6 +55,8 @@ def argument_parser() -> argparse.ArgumentParser:
     add("--target", metavar="NAME", help="data set; default: DATASETS.TARGET")
     add("--test", nargs="+", metavar="NAME", help="data sets; default: DATASETS.TEST")
     add("--of", nargs="+", choices=_KEYS, default=list(_KEYS), help="default: all four")
+    add("--output", metavar="FILE", help="write every value to it, as JSON")
+    add("--against", metavar="FILE", help="such a file of another method, to compare with by seed")
     add("--batches", type=int, default=50, metavar="N", help="of SOLVER.IMS_PER_BATCH images")
     return parser
 
@@ -127,16 +132,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _print(args: argparse.Namespace, opts: Sequence[str]) -> None:
     from metaalign_det.cli.explain import show_progress
+    from metaalign_det.files import write_json
 
     if args.batches < 1:
         raise UserError(f"--batches must be positive, not {args.batches}")
     configs = _configs(args, opts)
-    found: list[Scores] = []
+    base = _read(args.against) if args.against else {}
+    found: dict[int, Scores] = {}
     with _quiet("detectron2", "fvcore"), tempfile.TemporaryDirectory() as folder:
         for cfg in show_progress(configs, "models"):
             cfg.OUTPUT_DIR = folder  # a run's own results stay as they are
-            found.append(measure(cfg, args.batches, args.of))
-    print(table(found))
+            found[cfg.SEED] = measure(cfg, args.batches, args.of)
+    if args.output:
+        write_json(args.output, {"batches": args.batches, "scores_by_seed": found})
+    print(table(found, base))
 
 
 def _configs(args: argparse.Namespace, opts: Sequence[str]) -> list[CfgNode]:
@@ -154,6 +163,9 @@ def _configs(args: argparse.Namespace, opts: Sequence[str]) -> list[CfgNode]:
             cfg.MODEL.WEIGHTS = str(run.checkpoint("model_final.pth"))  # of a finished run
     else:
         configs = [load_cfg(args.config_file)]
+    seeds = [cfg.SEED for cfg in configs]
+    if len(set(seeds)) < len(seeds):
+        raise UserError(f"--runs: several runs of one seed, {sorted(seeds)}: one method at a time")
     for cfg in configs:
         merge_opts(cfg, list(opts), "the command line")
         cfg.DATASETS.TARGET = (args.target,) if args.target else cfg.DATASETS.TARGET
@@ -166,33 +178,51 @@ def _configs(args: argparse.Namespace, opts: Sequence[str]) -> list[CfgNode]:
     return configs
 
 
-def table(found: Sequence[Scores]) -> str:
+def table(found: Mapping[int, Scores], base: Mapping[int, Scores] | None = None) -> str:
     """Markdown, a row for each source of statistics; with several models their mean difference.
 
     Args:
-        found: of every model, the same statistics and data sets.
+        found: seed -> scores of every model, with the same statistics and data sets.
+        base: the same of another method, whose scores of the same seed are subtracted.
     """
     from metaalign_det.reports.statistics import paired_difference
     from metaalign_det.reports.table import Cell, format_table
     from metaalign_det.sweeps.differences import told
 
-    data = list(found[0][_AS_CAME])
-    columns = ["statistics of", *data]
-    if len(found) > 1:
-        columns = ["statistics of", *(c for x in data for c in (x, f"{x}, difference"))]
-    rows = []
-    for name in found[0]:
+    def difference(before: Mapping[int, float], after: Mapping[int, float]) -> str:
+        mean, interval, *_ = told(paired_difference(before, after))
+        return f"{mean} ({interval})"
+
+    def by_seed(scores: Mapping[int, Scores], name: str, data: str) -> dict[int, float]:
+        return {seed: of[name][data] for seed, of in scores.items() if data in of.get(name, {})}
+
+    first = next(iter(found.values()))
+    rows: list[dict[str, Cell]] = []
+    for name in first:
         row: dict[str, Cell] = {"statistics of": _in_words(name)}
-        for x in data:
-            values = [scores[name][x] for scores in found]
-            row[x] = values if len(found) > 1 else values[0]
-            if name == _AS_CAME or len(found) == 1:
-                continue
-            before = dict(enumerate(scores[_AS_CAME][x] for scores in found))
-            mean, interval, *_ = told(paired_difference(before, dict(enumerate(values))))
-            row[f"{x}, difference"] = f"{mean} ({interval})"
+        for data in first[_AS_CAME]:
+            values = by_seed(found, name, data)
+            row[data] = list(values.values()) if len(found) > 1 else next(iter(values.values()))
+            if len(found) > 1:
+                before = by_seed(found, _AS_CAME, data)
+                row[f"{data}, difference"] = difference(before, values) if name != _AS_CAME else ""
+            if base:
+                row[f"{data}, minus base"] = difference(by_seed(base, name, data), values)
         rows.append(row)
-    return format_table(rows, columns, style="markdown")
+    return format_table(rows, list(rows[0]), style="markdown")
+
+
+def _read(path: str) -> dict[int, Scores]:
+    """What ``--output`` wrote.
+
+    Raises:
+        UserError: the file is not there, or is another one.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        return {int(seed): scores for seed, scores in content["scores_by_seed"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"--against {path}: no file that --output has written ({error})") from error
 
 
 def _in_words(name: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from benchmarks.batchnorm_statistics import main, table
@@ -46,6 +48,7 @@ def test_runs_of_one_method_are_compared_with_themselves(tmp_path, capsys):
     cfg = load_cfg("mini/source.yaml")
     cfg.merge_from_list([*OPTS[1:], "MODEL.DEVICE", "cpu"])
     for seed in (1, 2):
+        cfg.SEED = seed
         write_run(tmp_path / "runs" / str(seed), cfg, seed)
     before = sorted((tmp_path / "runs").rglob("*"))
     assert main(["--runs", "runs", *ARGS[2:], "--of", "target/weak"]) == 0
@@ -56,6 +59,17 @@ def test_runs_of_one_method_are_compared_with_themselves(tmp_path, capsys):
     ]  # fmt: skip
     assert "±" in lines[2] and " to " in lines[3]
     assert sorted((tmp_path / "runs").rglob("*")) == before
+
+    again = ["--runs", "runs", *ARGS[2:], "--of", "target/weak"]
+    assert main([*again, "--output", "all.json"]) == 0
+    assert list(json.loads((tmp_path / "all.json").read_text())["scores_by_seed"]) == ["1", "2"]
+    assert main([*again, "--against", "all.json"]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.split("|")[-2].strip() == "0.0 (0.0 to 0.0)"
+    (tmp_path / "all.json").write_text("[]")
+    assert main([*again, "--against", "all.json"]) == 2
+    assert "--against all.json: no file that --output has written" in capsys.readouterr().err
+    assert main(["--runs", "runs/1", "runs/1", *again[2:]]) == 2
 
 
 def test_an_unfinished_run_is_refused(tmp_path, capsys):
@@ -70,7 +84,7 @@ def test_the_difference_is_that_of_each_run():
     first, second = (
         {"as they came": {"test": a}, "target/weak": {"test": b}} for a, b in ((10, 12), (50, 54))
     )
-    row = table([first, second]).splitlines()[-1].split("|")
+    row = table({3: first, 5: second}).splitlines()[-1].split("|")
     assert row[2].strip() == "33.0 ± 29.7"
     assert row[3].strip() == "+3.0 (-9.7 to +15.7)"  # t with one degree of freedom: 12.7
 
