@@ -100,7 +100,12 @@ def _subjects(args: argparse.Namespace) -> tuple[CfgNode, list[Subject], bool]:
 
 def _is_config(place: str) -> bool:
     """A YAML file, unless it is the one of a YOLO data set."""
-    return place.lower().endswith((".yaml", ".yml")) and not place.lower().endswith("data.yaml")
+    import os
+
+    from ..data.doctor.detect import is_data_yaml
+
+    yaml = place.lower().endswith((".yaml", ".yml"))
+    return yaml and os.path.basename(place).lower() != "data.yaml" and not is_data_yaml(place)
 
 
 def _names(place: str, cfg: CfgNode) -> list[str]:
@@ -116,7 +121,8 @@ def _names(place: str, cfg: CfgNode) -> list[str]:
     found = detect(place)
     names: list[str] = []
     for split in found.splits:
-        name = found.root.name + ("" if split == ALL else f"_{split}")
+        # Of a hidden folder without its dot: no data set may be called so.
+        name = (found.root.name.lstrip(".") or "data") + ("" if split == ALL else f"_{split}")
         taken = {*names, *DatasetCatalog.list(), *(e["NAME"] for e in cfg.DATASETS.REGISTER)}
         while name in taken:
             name += "_"

@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     from ..data.doctor.detect import detect
     from ..files import write_text
     from .init_plan import device_memory, plan_data, plan_training
-    from .init_text import MINI_SIDE, config_text
+    from .init_text import MINI_LONGEST, MINI_SIDE, config_text
 
     class_map = _class_map(args.class_map)
     source, target = detect(args.source), detect(args.target)
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"--output {path}: there is no folder {path.absolute().parent}")
     with read_once():
         data = plan_data(source, target, test, class_map)
-    training = plan_training(data, args.model, device_memory(load_cfg()), MINI_SIDE)
+    training = plan_training(data, args.model, device_memory(load_cfg()), MINI_SIDE, MINI_LONGEST)
     words = ["metaalign-det", "init", args.source, args.target]
     words += ["--test", args.test] if args.test else []
     words += [word for pair in args.class_map for word in ("--class-map", pair)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -133,7 +133,7 @@ def plan_data(
         for entry in plan.register:
             if entry["FORMAT"] != "images":
                 entry["CLASS_MAP"] = class_map
-    _read(plan, scored)
+    _read(plan, scored, given=test is not None)
     return plan
 
 
@@ -167,11 +167,23 @@ def _register(plan: DataPlan, suffix: str) -> dict[str, str]:
     return probes
 
 
-def _read(plan: DataPlan, scored: str | None) -> None:
-    """Count images, look at boxes, find the classes; they are written into ``plan.register``."""
+def _read(plan: DataPlan, scored: str | None, given: bool) -> None:
+    """Count images, look at boxes, find the classes; they are written into ``plan.register``.
+
+    ``scored`` is what the target is scored on, by a user who ``given`` it or because it has labels.
+    """
     probes = _register(plan, "as found")
     labelled = {plan.train: load_labelled(probes[plan.train], bad=plan.unreadable)}
     labelled |= {name: load_labelled(probes[name]) for name in plan.test}
+    if scored and not given and not any(d.get("annotations", True) for d in labelled[scored]):
+        # Tools write label files before anybody has labelled.
+        plan.test.remove(scored)
+        plan.remarks.pop("TEST", None)
+        del labelled[scored]
+        if scored != plan.target:
+            plan.register = [e for e in plan.register if e["NAME"] != scored]
+        plan.remarks["TARGET"] = "it has labels, but no object in them"
+        scored = None
     plan.images = {name: len(dicts) for name, dicts in labelled.items()}
     if plan.target not in plan.images:
         targets = load_unlabelled(probes[plan.target], bad=plan.unreadable)
@@ -198,8 +210,21 @@ def _read(plan: DataPlan, scored: str | None) -> None:
         entry["CLASSES"] = list(plan.classes)
         if plan.shared or entry["NAME"] != plan.train:
             entry["IGNORE"] = [OTHERS]
+        _drop_unused(entry, plan.classes)
         if entry["FORMAT"] == "folder" and entry["NAME"] != plan.train:
             entry["REQUIRE_ALL"] = False
+
+
+def _drop_unused(entry: dict[str, Any], classes: Sequence[str]) -> None:
+    """Take out of its CLASS_MAP what becomes none of the classes: IGNORE drops those objects."""
+    index = ClassIndex(classes)
+    used = {
+        name: becomes
+        for name, becomes in entry.pop("CLASS_MAP", {}).items()
+        if index.find(becomes) is not None or index.find(name) is not None
+    }
+    if used:
+        entry["CLASS_MAP"] = used
 
 
 def _note_images_without_xml(plan: DataPlan, probes: dict[str, str]) -> None:
@@ -255,14 +280,17 @@ class TrainingPlan:
     anchors: tuple[int, ...] = ()
 
 
-def plan_training(data: DataPlan, model: str, memory: int | None, short_side: int) -> TrainingPlan:
+def plan_training(
+    data: DataPlan, model: str, memory: int | None, short_side: int, long_side: int
+) -> TrainingPlan:
     """Choose a model for the device, a batch for its memory, a schedule for the data.
 
     Args:
         data: what there is.
         model: of :data:`MODELS`, or "auto".
         memory: of the GPU in bytes; None = there is none.
-        short_side: pixels that the small detector's images are resized to.
+        short_side, long_side: pixels that the small detector's images are resized to: those of
+            the shorter side, and of the longer one at most.
 
     Raises:
         UserError: an unknown model.
@@ -291,14 +319,17 @@ def plan_training(data: DataPlan, model: str, memory: int | None, short_side: in
         f"{steps} steps x {batch} images = {steps * batch / data.images[data.train]:.1f} passes "
         f"over the source, {steps * batch / data.images[data.target]:.1f} over the target"
     )
-    anchors = _anchors(data, short_side) if small and data.kind == "detection" else ()
+    anchors = _anchors(data, short_side, long_side) if small and data.kind == "detection" else ()
     return TrainingPlan(model, batch, base_lr, steps, reason, anchors)
 
 
-def _anchors(data: DataPlan, short_side: int) -> tuple[int, ...]:
+def _anchors(data: DataPlan, short_side: int, long_side: int) -> tuple[int, ...]:
     """Three sides among which the source's boxes lie, in pixels of the resized image."""
     width, height, image_width, image_height = data.boxes.T
-    scale = short_side / np.minimum(image_width, image_height)
+    scale = np.minimum(
+        short_side / np.minimum(image_width, image_height),
+        long_side / np.maximum(image_width, image_height),
+    )
     sides = np.quantile(np.sqrt(width * height) * scale, (0.15, 0.5, 0.85))
     return tuple(sorted({max(8, round(float(side))) for side in sides}))
 

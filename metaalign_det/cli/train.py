@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import os
+import re
 import signal
 import sys
 from contextlib import nullcontext, suppress
@@ -149,10 +150,12 @@ def _launch(args: argparse.Namespace) -> None:
                 timeout=datetime.timedelta(seconds=args.dist_timeout),
             )
     except ProcessRaisedException as error:
-        _, found, message = str(error).rpartition("UserError: ")
-        if not found:
+        # The last exception of its traceback, whose message may be of several lines.
+        last = str(error).rpartition("Traceback (most recent call last)")[2]
+        found = re.search(r"^metaalign_det\.errors\.\w+: (.*)", last, re.MULTILINE | re.DOTALL)
+        if found is None:
             raise
-        raise UserError(message.strip()) from error
+        raise UserError(found[1].strip()) from error
     except ProcessExitedException as error:
         if asked or error.exit_code in (_INTERRUPTED, 128 + signal.SIGTERM):
             raise KeyboardInterrupt from error

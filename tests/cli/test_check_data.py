@@ -117,6 +117,31 @@ def test_folders_of_any_format(tmp_path, capsys):
     ]  # fmt: skip
 
 
+def test_annotations_of_turned_images_are_in_the_table(tmp_path, capsys):
+    content = coco_json(3)
+    content["images"][0].update(width=60, height=80)
+    make_tiny_coco(tmp_path / "photos", content)
+    assert check(tmp_path / "photos", "--quick", "--json", tmp_path / "f.json") == 0
+    (found,) = findings(tmp_path / "f.json")["size_disagrees"]
+    assert found["severity"] == "warning" and "image 10 says 60x80" in found["examples"][0]
+    assert "disagree" not in capsys.readouterr().err
+
+
+def test_the_yaml_of_yolo_and_that_of_a_config_whatever_they_are_called(tmp_path, root, capsys):
+    make_tiny_yolo(tmp_path / "signs").rename(tmp_path / "signs" / "signs.yaml")
+    assert check(tmp_path / "signs" / "signs.yaml", "--quick") == 0
+    assert "| signs_train |" in " ".join(capsys.readouterr().out.split())
+    (tmp_path / "mydata.yaml").write_text(CONFIG)
+    assert check(tmp_path / "mydata.yaml", "--quick") == 0
+    assert "| source 0 | voc6_2007_trainval |" in capsys.readouterr().out
+
+
+def test_a_hidden_folder_that_is_named(tmp_path, capsys):
+    save_image(tmp_path / ".cache" / "1.png")
+    assert check(tmp_path / ".cache", "--quick") == 0
+    assert "| cache " in capsys.readouterr().out
+
+
 def test_a_damaged_image_whose_name_is_not_utf8_is_named_all_the_same(tmp_path, capsys):
     save_image(tmp_path / "drawings" / "1.png")
     (tmp_path / "drawings" / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"\xff\xd8")

@@ -139,6 +139,24 @@ def test_a_class_map_renames_and_merges_before_classes_are_compared(tmp_path, ca
     assert "--class-map kitten=cat" in " ".join(head.replace("#", "").split())
 
 
+def test_a_class_map_may_make_classes_that_the_target_lacks(tmp_path):
+    make_tiny_coco(tmp_path / "photos", coco_json(5, ("kitten", "lorry")))
+    make_tiny_coco(tmp_path / "garden", coco_json(4, ("cat", "yak")))
+    cfg, domains = init("photos", "garden", "--class-map", "kitten=cat", "--class-map", "lorry=van")
+    assert {d.classes for d in domains} == {("cat",)} and domains[0].objects == 4
+
+
+def test_a_target_with_label_files_that_nobody_has_filled_is_not_scored(tmp_path):
+    make_tiny_coco(tmp_path / "photos", coco_json(5))
+    content = coco_json(4, ("object",))
+    content["annotations"] = []
+    make_tiny_coco(tmp_path / "garden", content)
+    cfg, domains = init("photos", "garden")
+    assert [(d.role, d.images) for d in domains] == [("source 0", 5), ("target", 4)]
+    assert domains[0].classes == ("cat", "dog") and not cfg.DATASETS.TEST
+    assert "it has labels, but no object in them" in Path("my.yaml").read_text()
+
+
 def test_a_class_map_settles_two_spellings_of_a_class(tmp_path, drawings, capsys):
     for folder in ("photos", "again"):
         make_tiny_coco(tmp_path / folder, coco_json(5, ("cat", "Cat", "dog")))
@@ -232,18 +250,28 @@ def data_of(source, target, kind="detection"):
 
 
 def test_the_schedule_grows_with_the_data_and_the_batch_with_the_memory():
-    small = plan_training(data_of(300, 500), "auto", None, 256)
+    small = plan_training(data_of(300, 500), "auto", None, 256, 448)
     assert (small.model, small.batch, small.max_iter) == ("mini", 4, 2500)
     assert small.anchors == tuple(sorted(small.anchors)) and 8 <= small.anchors[0] < 40
-    gpu = plan_training(data_of(300, 500), "auto", 12 * 2**30, 256)
+    gpu = plan_training(data_of(300, 500), "auto", 12 * 2**30, 256, 448)
     assert (gpu.model, gpu.batch, gpu.base_lr, gpu.max_iter) == ("resnet101", 1, 0.001, 10000)
-    large = plan_training(data_of(300, 500), "auto", 80 * 2**30, 256)
+    large = plan_training(data_of(300, 500), "auto", 80 * 2**30, 256, 448)
     assert (large.batch, large.base_lr, large.max_iter) == (4, 0.004, 2500)
-    assert plan_training(data_of(10**6, 500), "resnet50", None, 256).max_iter == 70000
-    classes = plan_training(data_of(2000, 500, "classification"), "auto", 24 * 2**30, 256)
+    assert plan_training(data_of(10**6, 500), "resnet50", None, 256, 448).max_iter == 70000
+    classes = plan_training(data_of(2000, 500, "classification"), "auto", 24 * 2**30, 256, 448)
     assert (classes.model, classes.batch, classes.base_lr) == ("resnet50", 24, 0.001)
     with pytest.raises(UserError, match="--model"):
-        plan_training(data_of(1, 1), "vgg", None, 256)
+        plan_training(data_of(1, 1), "vgg", None, 256, 448)
+
+
+def test_anchors_are_sides_in_images_that_are_limited_by_their_longer_side():
+    plan = data_of(300, 500)
+    plan.boxes[:, 2:] = (1280, 320)
+    shrunk = plan_training(plan, "mini", None, 256, 448).anchors
+    plan.boxes[:, 2:] = (448, 112)
+    plan.boxes[:, :2] *= 448 / 1280
+    assert plan_training(plan, "mini", None, 256, 448).anchors == shrunk
+    assert shrunk[-1] == max(8, round(float(np.quantile([20, 40, 80, 160], 0.85)) * 448 / 1280))
 
 
 def test_labelled_images_for_scores_alone_stand_in_a_folder_of_their_own(tmp_path, drawings):

@@ -7,6 +7,7 @@ import importlib
 import os
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from metaalign_det import __version__
 from metaalign_det.cli import __main__ as command
 from metaalign_det.cli.arguments import add_opts
 from metaalign_det.cli.errors import DETECTRON2, exit_code_of
-from metaalign_det.errors import UserError
+from metaalign_det.errors import BadImageError, UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -312,3 +313,25 @@ def test_importing_the_package_changes_nothing_global():
     )
     done = python(code)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+# ---- several processes ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [UserError, BadImageError])
+def test_what_is_wrong_in_one_of_several_processes_is_one_sentence(kind, monkeypatch, capsys):
+    from torch.multiprocessing import ProcessRaisedException
+
+    def launch(*args, **kwargs):
+        try:
+            try:
+                raise KeyError("a cause")
+            except KeyError as error:
+                raise kind("photo.jpg", *["is damaged"] * (kind is BadImageError)) from error
+        except kind:
+            raise ProcessRaisedException(traceback.format_exc(), 0, 1) from None
+
+    monkeypatch.setattr("detectron2.engine.launch", launch)
+    assert command.main(["train", "--num-gpus", "2"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and said.count("\n") == 1 and "photo.jpg" in said

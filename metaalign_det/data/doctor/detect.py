@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,11 @@ from typing import Any
 import yaml
 
 from ...errors import UserError
-from ..formats.image_files import is_image_name
-from ..formats.paths import on_disk
+from ..formats.image_files import is_folder, is_image_name
+from ..formats.paths import on_disk, show
 from ..formats.text_files import read_lines
 from ..formats.voc import is_class_wise
+from ..formats.yolo import has_split
 
 #: Names that splits go by, the usual one first.
 TRAIN, VAL, TEST = ("train", "trainval", "training"), ("val", "valid", "validation"), ("test",)
@@ -35,6 +36,9 @@ _CHOOSING = {
     "folder": "give the folder that is meant instead of the one around it",
 }
 _BLOCK = 2**20  # bytes of a JSON looked at at a time
+_LOOKED_FOR = 20  # images of a JSON that are looked for on the disk
+_NULLS = ("null", "~")  # in YAML: nothing
+_VOC_ROOT = re.compile(rb"<annotation[\s/>]")  # not CVAT's <annotations>
 _ENOUGH = 2000  # entries of a folder that are looked at before it is called a folder of images
 
 
@@ -93,7 +97,7 @@ def detect(folder: str | Path) -> FoundData:
     Raises:
         UserError: it does not exist, or holds no image.
     """
-    path = Path(folder).expanduser().absolute()
+    path = Path(os.path.expanduser(folder)).absolute()
     path = path.resolve() if ".." in path.parts else path
     if not path.exists():
         raise UserError(f"{path} does not exist")
@@ -103,16 +107,23 @@ def detect(folder: str | Path) -> FoundData:
     raise UserError(f"{path}: no image in it or below it")
 
 
+def is_data_yaml(path: str | Path) -> bool:
+    """Whether a file is the data.yaml of a YOLO data set, whatever it is called."""
+    return _yolo(Path(os.path.expanduser(path)).absolute()) is not None
+
+
 def _yolo(path: Path) -> FoundData | None:
     files = [path] if path.suffix in (".yaml", ".yml") else sorted(path.glob("*.y*ml"))
     for file in files:
         try:
             content = yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
-        except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError):
             continue
         if not isinstance(content, dict) or "names" not in content:
             continue
-        names = [key for key in ("train", "val", "test") if content.get(key)]
+        names = [k for k in ("train", "val", "test") if content.get(k) and content[k] not in _NULLS]
+        if "test" in names and not has_split(content, file, file.parent, "test"):
+            names.remove("test")
         if names:
             entry = {"ROOT": str(file.parent)}
             if file.name != "data.yaml":
@@ -123,17 +134,15 @@ def _yolo(path: Path) -> FoundData | None:
 
 
 def _coco(path: Path) -> FoundData | None:
-    if path.is_file():
-        files = [path] if path.suffix == ".json" else []
-    else:
-        files = [*sorted(path.glob("*.json")), *sorted(path.glob("*/*.json"))]
     top = path if path.is_dir() else path.parent
     roots: dict[Path, Path] = {}
-    for file in files:
-        name = _first_image_of_coco(file)
-        root = None if name is None else _root_of(name, file, top)
+    for file in _json_files(path):
+        names = _some_images_of_coco(file)
+        root = _root_of(names, file, top)
         if root is not None:
             roots[file] = root
+        elif names and file == path:
+            raise UserError(f"{path}: the images that it names are not there: {show(names[0])}")
     if not roots:
         return None
     splits = {
@@ -143,6 +152,12 @@ def _coco(path: Path) -> FoundData | None:
     first = next(iter(splits.values()))
     why = f"{Path(first['JSON_FILE']).name} has images, annotations and categories"
     return FoundData(top, "coco", splits, why)
+
+
+def _json_files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path] if path.suffix == ".json" else []
+    return [*sorted(path.glob("*.json")), *sorted(path.glob("*/*.json"))]
 
 
 def _coco_splits(files: list[Path], top: Path) -> dict[str, Path]:
@@ -166,34 +181,40 @@ def _coco_splits(files: list[Path], top: Path) -> dict[str, Path]:
     return splits
 
 
-def _first_image_of_coco(file: Path) -> str | None:
-    """``file_name`` of an image in a COCO JSON; None for any other JSON. Reads, parses nothing."""
-    missing, name, tail = set(_COCO_KEYS), None, b""
+def _some_images_of_coco(file: Path) -> list[str]:
+    """Some ``file_name`` in a COCO JSON; none of any other JSON. Reads, parses nothing."""
+    missing, tail = set(_COCO_KEYS), b""
+    names: list[bytes] = []
     try:
         with open(file, "rb") as stream:
-            while (missing or name is None) and (block := stream.read(_BLOCK)):
+            while (missing or not names) and (block := stream.read(_BLOCK)):
                 text = tail + block
                 missing -= {key for key in missing if key in text}
-                if name is None and (match := _FILE_NAME.search(text)):
-                    name = match[1]
+                names = names or _FILE_NAME.findall(text)
                 tail = text[-1024:]
     except OSError:
-        return None
-    if missing or name is None:
-        return None
+        return []
+    if missing:
+        return []
+    # From all over the block: files that are not there are likely to be neighbours.
+    return [_unescaped(name) for name in names[:: len(names) // _LOOKED_FOR + 1]]
+
+
+def _unescaped(name: bytes) -> str:
     try:
         return json.loads(b'"%b"' % name)
     except ValueError:  # which the reader will explain
         return name.decode("utf-8", errors="replace")
 
 
-def _root_of(image: str, json_file: Path, top: Path) -> Path | None:
-    """The folder that file names in a COCO JSON start from: the first in which one is found."""
+def _root_of(images: Sequence[str], json_file: Path, top: Path) -> Path | None:
+    """The folder that file names in a COCO JSON start from: that in which most are found."""
     stem = json_file.stem.removeprefix("instances_")
     near = [top, json_file.parent]
     places = [p / s for s in ("", "images", stem, f"images/{stem}", "JPEGImages") for p in near]
-    places += [Path(e.path) for e in _entries(top) if e.is_dir()]
-    return next((p for p in places if os.path.isfile(on_disk(p / image, p))), None)
+    places += [Path(e.path) for e in _entries(top) if is_folder(e)]
+    found = [sum(os.path.isfile(on_disk(p / image, p)) for image in images) for p in places]
+    return places[found.index(max(found))] if any(found) else None
 
 
 def _voc(path: Path) -> FoundData | None:
@@ -201,7 +222,8 @@ def _voc(path: Path) -> FoundData | None:
         return None
     lists = path / "ImageSets" / "Main"
     if (path / "JPEGImages").is_dir() and lists.is_dir():
-        names = [file.stem for file in sorted(lists.glob("*.txt"))]
+        files = sorted(f for f in lists.glob("*.txt") if not f.name.startswith("."))
+        names = [file.stem for file in files]
         plain = [n for n in names if not _is_class_list(n, names, lists)]
         labelled = (path / "Annotations").is_dir()
         splits: dict[str, dict[str, Any]] = {
@@ -233,7 +255,7 @@ def _is_voc_xml(entry: os.DirEntry) -> bool:
         return False
     try:
         with open(entry.path, "rb") as stream:
-            return b"<annotation" in stream.read(4096)
+            return _VOC_ROOT.search(stream.read(4096)) is not None
     except OSError:
         return False
 
@@ -242,7 +264,7 @@ def _class_folders(path: Path) -> FoundData | None:
     """Folders of images and no image beside them; or the same below train, val, test."""
     if not path.is_dir() or _has_images(path):
         return None
-    below = [Path(e.path) for e in _entries(path) if e.is_dir()]
+    below = [Path(e.path) for e in _entries(path) if is_folder(e)]
     splits = {}
     for folder in below:
         if folder.name.lower() in (*TRAIN, *VAL, *TEST) and _classes(folder):
@@ -257,20 +279,22 @@ def _class_folders(path: Path) -> FoundData | None:
 
 def _classes(folder: Path) -> list[str]:
     """Names of the folders that hold images, if there are two and no image beside them."""
-    names = [e.name for e in _entries(folder) if e.is_dir() and _has_images(Path(e.path))]
+    names = [e.name for e in _entries(folder) if is_folder(e) and _has_images(Path(e.path))]
     return names if len(names) > 1 and not _has_images(folder) else []
 
 
 def _images(path: Path) -> FoundData | None:
-    if path.is_dir() and any(is_image_name(entry.name) for entry in _walk(path)):
-        return FoundData(
-            path, "images", {ALL: {"ROOT": str(path)}}, "there are images in it, and no labels"
-        )
-    return None
+    if not path.is_dir() or not any(is_image_name(entry.name) for entry in _walk(path)):
+        return None
+    why = "there are images in it, and no labels"
+    for file in _json_files(path):
+        if names := _some_images_of_coco(file):
+            why = f"there are images in it, but not those that {file.name} names: {show(names[0])}"
+    return FoundData(path, "images", {ALL: {"ROOT": str(path)}}, why)
 
 
 def _has_images(folder: Path) -> bool:
-    return any(is_image_name(entry.name) for entry in _entries(folder) if entry.is_file())
+    return any(is_image_name(e.name) and os.path.isfile(e.path) for e in _entries(folder))
 
 
 def _entries(folder: Path) -> list[os.DirEntry]:
@@ -282,11 +306,18 @@ def _entries(folder: Path) -> list[os.DirEntry]:
 
 
 def _walk(folder: Path, most: int | None = None) -> Iterator[os.DirEntry]:
-    """Files in a folder and below, breadth first; at most so many."""
-    folders, seen = [folder], 0
+    """Files in a folder and below, breadth first; at most so many.
+
+    Links are followed, and no folder is entered twice.
+    """
+    folders, entered, seen = [folder], set(), 0
     for current in folders:
+        real = os.path.realpath(current)
+        if real in entered:
+            continue
+        entered.add(real)
         for entry in _entries(current):
-            if entry.is_dir(follow_symlinks=False):
+            if is_folder(entry):
                 folders.append(Path(entry.path))
                 continue
             yield entry

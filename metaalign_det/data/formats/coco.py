@@ -15,7 +15,7 @@ from .boxes import BoxFitter, ImageRecord, LabelledBox
 from .image_files import where_to_look
 from .image_headers import require_image, with_sizes
 from .paths import inside, on_disk, show
-from .problems import reported
+from .problems import report, reported
 from .records import report_boxes, report_sizes
 from .text_files import number, read_json
 
@@ -36,7 +36,8 @@ def read_coco(
         :attr:`.LabelledBox.difficult`. Boxes are (x, y, width, height) in the file, from 0.
 
     Raises:
-        UserError: a file is missing, or an entry is not as COCO defines it; names file and entry.
+        UserError: a file is missing or listed twice, or an entry is not as COCO defines it; names
+            file and entry.
     """
     content = read_json(json_file, "annotation file", where_to_look())
     if not isinstance(content, dict):
@@ -58,6 +59,7 @@ def read_coco(
     if not labels:
         return records, ()
     names = _categories(content, json_file)
+    _refuse_twice(files, json_file)
     sizes = {image_id: None for image_id in images} | {r.image_id: r.size for r in records}
     boxes = _boxes(content, json_file, sizes, names)
     report_sizes(
@@ -72,6 +74,20 @@ def read_coco(
     )
     records = [r._replace(boxes=boxes[r.image_id]) for r in records]
     return records, tuple(names.values())
+
+
+def _refuse_twice(files: Mapping[int, Path], json_file: Path) -> None:
+    """Of two entries for a file, each would be trained on without the objects of the other."""
+    first: dict[Path, int] = {}
+    for image_id, file in files.items():
+        other = first.setdefault(file, image_id)
+        if other != image_id:
+            report(
+                UserError(
+                    f"{json_file}: the images {other} and {image_id} are the same file, {file}: "
+                    "remove one, and give its annotations the 'image_id' of the other"
+                )
+            )
 
 
 def _says_size(image: Mapping[str, Any], size: tuple[int, int]) -> bool:

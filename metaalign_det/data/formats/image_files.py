@@ -28,6 +28,14 @@ def is_image_name(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in _RANK and not name.startswith(".")
 
 
+def is_folder(entry: os.DirEntry) -> bool:
+    """Whether an entry is a folder, or a link to one; a link that leads to itself is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
 def _is_folder_name(name: str) -> bool:
     """Whether a folder counts: not if it is hidden, or what a Mac adds to its archives."""
     return not name.startswith(".") and name != "__MACOSX"
@@ -145,7 +153,7 @@ def class_folders(root: Path) -> list[str]:
     """
     require_folder(root)
     with os.scandir(root) as entries:
-        names = [e.name for e in entries if e.is_dir() and _is_folder_name(e.name)]
+        names = [e.name for e in entries if is_folder(e) and _is_folder_name(e.name)]
     return sorted(names, key=str.casefold)
 
 

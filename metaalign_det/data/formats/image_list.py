@@ -19,6 +19,7 @@ from pathlib import Path
 from ...errors import BadImageError, UserError
 from .class_names import OTHERS, ClassIndex, ClassRule, normalise, shorten
 from .image_files import PathFinder, class_folders, images_below, read_list, require_folder
+from .paths import show
 from .problems import report
 
 logger = logging.getLogger(__name__)
@@ -102,7 +103,8 @@ def read_image_list(
 
     Raises:
         UserError: the list or an image in it does not exist (with the line), a path leaves the
-            root, a class is not known or has no image, a number is out of range.
+            root or names no folder, a class is not known or has no image, a number is out of
+            range.
     """
     if numbered and rule.classes is None and labels:
         raise UserError(f"{list_file}: numbers mean nothing without a list of class names")
@@ -150,7 +152,13 @@ def _label(
         return index
     first_use: dict[str, str] = {}
     for line, path, _ in entries:
-        first_use.setdefault(Path(path).parent.name, f"{list_file}:{line}")
+        folder = Path(path).parent.name
+        if not folder:
+            raise UserError(
+                f"{list_file}:{line}: {show(path)} names no folder, which would be its class. If "
+                "the number behind it is, say NUMBERED: True and name the CLASSES"
+            )
+        first_use.setdefault(folder, f"{list_file}:{line}")
     index, numbers = rule.number(first_use)
     for d, (_, path, _) in zip(dicts, entries):
         d["label"] = numbers[Path(path).parent.name]

@@ -18,17 +18,27 @@ _collectors: ContextVar[tuple[tuple[type[UserError], list[UserError]], ...]] = C
 )
 
 
+class SizeError(UserError):
+    """An annotation that gives its image another size; the image is right."""
+
+
 def report(error: UserError) -> None:
     """Note a fault of a single image or object, which the caller then leaves out.
 
     Raises:
         UserError: ``error`` itself, unless it is being collected.
     """
+    if not noted(error):
+        raise error
+
+
+def noted(error: UserError) -> bool:
+    """Note a fault that reading can go on with, if it is being collected; whether it is."""
     for kind, errors in reversed(_collectors.get()):
         if isinstance(error, kind):
             errors.append(error)
-            return
-    raise error
+            return True
+    return False
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from detectron2.utils.logger import log_first_n
 
 from .boxes import BoxFitter, ImageRecord
 from .class_names import ClassRule
+from .problems import SizeError, noted
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +82,8 @@ def report_boxes(where: str, fitter: BoxFitter) -> None:
 
 def report_sizes(where: str, mismatched: Sequence[str]) -> None:
     """Warn about annotations that disagree with their image about its size."""
-    if mismatched:
+    collected = [noted(SizeError(f"{where}: {text}")) for text in mismatched]
+    if not all(collected):
         more = len(mismatched) - _SHOWN
         warn_once(
             f"{where}: {len(mismatched)} annotations disagree with their image about its size; "

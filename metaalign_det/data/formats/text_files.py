@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +59,12 @@ def read_text(path: Path, what: str, remedy: str = "", limit: int = MAX_TEXT_BYT
 def read_lines(path: Path, what: str, remedy: str = "") -> list[tuple[int, str]]:
     """Lines that are not empty, stripped, each with its number from 1.
 
+    They may end as on any system, in ``\\n``, ``\\r\\n`` or ``\\r`` alone.
+
     Raises:
         UserError: as :func:`read_text`.
     """
-    lines = enumerate(read_text(path, what, remedy).split("\n"), start=1)
+    lines = enumerate(re.split("\r\n|\n|\r", read_text(path, what, remedy)), start=1)
     return [(number, text) for number, line in lines if (text := line.strip())]
 
 

@@ -47,8 +47,9 @@ def read_annotation(path: str | Path) -> VocAnnotation:
     """Parse one file.
 
     Raises:
-        UserError: it is missing, no plain file, no XML, declares entities, or an object lacks a
-            name, has corners that are not numbers, or is neither difficult nor not.
+        UserError: it is missing, no plain file, no XML, XML of another kind, declares entities, or
+            an object lacks a name, has corners that are not numbers, or is neither difficult nor
+            not.
     """
     remedy = (
         " (for a target without labels, register the data set with LABELLED: False; for images "
@@ -56,6 +57,11 @@ def read_annotation(path: str | Path) -> VocAnnotation:
     )
     root = _parse(read_bytes(Path(path), "annotation", remedy), path)
     objects = tuple(_read_object(e, path) for e in root.findall("object"))
+    if not objects and root.tag != "annotation":
+        raise UserError(
+            f"annotation {path} is XML of another kind: it is a {show(root.tag)}, and VOC's is an "
+            "'annotation'"
+        )
     try:
         size = (int(root.findtext("size/width")), int(root.findtext("size/height")))
     except (TypeError, ValueError):  # the size is optional: the image knows

@@ -178,8 +178,24 @@ def _base(content: dict[str, Any], data_yaml: Path, root: Path) -> Path:
     return base
 
 
-def _images_of(place: str, base: Path, data_yaml: Path, root: Path) -> list[Path]:
-    where = f"{data_yaml}: {show(place)}"
+def has_split(content: dict[str, Any], data_yaml: Path, root: Path, split: str) -> bool:
+    """Whether there is anything in a place that data.yaml names for a split.
+
+    Roboflow names a ``test`` whether or not the export has one. What can be no place counts as
+    there: reading it will say what is wrong.
+    """
+    places = content.get(split)
+    places = [places] if isinstance(places, str) else places
+    if not isinstance(places, list) or not all(isinstance(place, str) for place in places):
+        return True
+    try:
+        base = _base(content, data_yaml, root)
+        return any(os.path.exists(_path_of(p, base, root, f"{data_yaml}: {split}")) for p in places)
+    except UserError:
+        return True
+
+
+def _path_of(place: str, base: Path, root: Path, where: str) -> Path:
     relative = place.strip()
     if relative.startswith("../"):
         # Roboflow's exports say ../train/images for what is beside data.yaml; Ultralytics too
@@ -187,6 +203,12 @@ def _images_of(place: str, base: Path, data_yaml: Path, root: Path) -> list[Path
         relative = relative.lstrip("./")
     path = inside(base, relative, where)
     inside(root, str(path), where)
+    return path
+
+
+def _images_of(place: str, base: Path, data_yaml: Path, root: Path) -> list[Path]:
+    where = f"{data_yaml}: {show(place)}"
+    path = _path_of(place, base, root, where)
     if os.path.isdir(path):
         return walk_images(path)
     if path.suffix.lower() == ".txt":

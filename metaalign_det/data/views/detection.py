@@ -49,10 +49,14 @@ class SourceMapper(DatasetMapper):
         augmented = T.AugInput(image)
         transforms = self.augmentations(augmented)
         image = augmented.image
-        mapped["image"] = torch.as_tensor(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        # A copy: gray pixels that nothing changed are still Pillow's, which are read-only.
+        mapped["image"] = torch.from_numpy(np.array(image.transpose(2, 0, 1), order="C"))
         annotations = mapped.pop("annotations", None)
         if self.is_train and annotations is not None:
-            mapped["annotations"] = annotations
+            # Of boxes in whole numbers, NumPy would cut off whatever resizing adds to them.
+            mapped["annotations"] = [
+                {**a, "bbox": list(map(float, a["bbox"]))} for a in annotations
+            ]
             self._transform_annotations(mapped, transforms, image.shape[:2])
         mapped.setdefault("domain", 0)
         return mapped

@@ -98,6 +98,8 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 def _opaque(image: Image.Image) -> Image.Image:
     """The image on white, where any of it is transparent."""
+    if image.mode == "LAB":  # of which Pillow makes RGB, but no gray
+        return image.convert("RGB")
     if image.mode not in ("RGBA", "LA", "PA", "RGBa", "La") and "transparency" not in image.info:
         return image
     if image.mode == "La":  # Pillow converts neither of the two premultiplied modes to RGBA at once

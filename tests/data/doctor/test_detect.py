@@ -185,3 +185,66 @@ def test_nothing_there(tmp_path):
         detect(tmp_path)
     with pytest.raises(UserError, match="gone does not exist"):
         detect(tmp_path / "gone")
+
+
+def test_what_a_mac_adds_to_an_archive_is_no_split(tmp_path):
+    tree = make_tiny_voc(tmp_path, images=2, trees=("watercolor",)) / "watercolor"
+    (tree / "ImageSets" / "Main" / "._train.txt").write_bytes(b"\0\5\x16\7\xff")
+    assert set(detect(tree).splits) == {"train", "test"}
+
+
+def test_the_xml_of_other_tools_is_not_vocs(tmp_path):
+    save_image(tmp_path / "images" / "1.jpg")
+    (tmp_path / "annotations.xml").write_text("<annotations><version>1.1</version></annotations>")
+    assert detect(tmp_path).format == "images"
+
+
+def test_a_coco_file_some_of_whose_images_are_missing(tmp_path, catalog):
+    json_file = make_tiny_coco(tmp_path, coco_json(30))
+    for n in range(12):
+        (tmp_path / "images" / "sub" / f"{n} a.jpg").unlink()
+    save_image(tmp_path / "sub" / "20 a.jpg")  # one of that name elsewhere
+    for place in (tmp_path, json_file):
+        found = detect(place)
+        assert found.format == "coco" and found.splits["all"]["ROOT"] == str(tmp_path / "images")
+
+
+def test_a_coco_file_of_another_machine_is_said_to_be_one(tmp_path):
+    json_file = make_tiny_coco(tmp_path)
+    json_file.write_text(json_file.read_text().replace("sub/", "/home/somebody/sub/"))
+    found = detect(tmp_path)
+    assert found.format == "images"
+    assert "not those that instances.json names: '/home/somebody/sub/0 a.jpg'" in found.why
+    with pytest.raises(UserError, match="instances.json: the images that it names are not there"):
+        detect(json_file)
+
+
+def test_links_are_followed_as_in_reading_and_loops_end(tmp_path, catalog):
+    save_image(tmp_path / "elsewhere" / "1.png")
+    (tmp_path / "drawings").mkdir()
+    (tmp_path / "drawings" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "drawings")
+    (tmp_path / "drawings" / "itself").symlink_to(tmp_path / "drawings" / "itself")
+    found = detect(tmp_path / "drawings")
+    assert found.format == "images" and len(read(found, "all", labelled=False)) == 1
+
+
+@pytest.mark.parametrize(
+    "test, found",
+    [("../test/images", False), ("null", False), ("", False), ("images/val", True), ("{}", True)],
+)
+def test_yolo_names_a_test_that_need_not_be_there(tmp_path, test, found):
+    path = make_tiny_yolo(tmp_path)
+    path.write_text(path.read_text() + f"test: {test}\n".replace("{}", "{a: b}"))
+    assert ("test" in detect(tmp_path).splits) == found
+
+
+def test_yaml_that_is_nested_too_deeply_is_none_of_yolos(tmp_path):
+    save_image(tmp_path / "1.png")
+    (tmp_path / "odd.yml").write_text("[" * 10000)
+    assert detect(tmp_path).format == "images"
+
+
+def test_a_home_that_is_nobodys(tmp_path):
+    with pytest.raises(UserError, match="~nobody_here/x does not exist"):
+        detect("~nobody_here/x")

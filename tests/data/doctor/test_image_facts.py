@@ -58,16 +58,19 @@ def test_the_size_is_that_of_the_upright_image(tmp_path):
         assert look_at(str(file)).size == read_image_sizes([file])[0] == upright(file)
 
 
-@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "I;16", "1"])
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "I;16", "1", "LAB"])
 def test_images_of_every_mode_are_looked_at(tmp_path, mode):
     image = photo((50, 40))
     if mode == "I;16":
         image = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
+    elif mode == "LAB":  # Pillow converts to it by profiles alone
+        image = Image.frombytes("LAB", image.size, image.tobytes())
     else:
         image = image.convert(mode)
     image.save(tmp_path / "a.tif")
     facts = look_at(str(tmp_path / "a.tif"))
     assert facts.error is None and not facts.flat
+    assert read_image(tmp_path / "a.tif", "L").shape == (40, 50, 1)
 
 
 def test_a_white_image_shows_nothing(tmp_path):

@@ -65,6 +65,15 @@ def test_boxes_without_area_are_left_out_with_a_warning(tmp_path, caplog):
     assert "1 boxes without area are left out" in caplog.text
 
 
+def test_two_entries_for_one_file_are_named(tmp_path):
+    content = coco_json(3)
+    content["images"][1]["file_name"] = content["images"][0]["file_name"]
+    json_file = make_tiny_coco(tmp_path, content)
+    with pytest.raises(UserError, match="the images 10 and 11 are the same file, .*0 a.jpg"):
+        load(json_file)
+    assert len(CocoDomain(name="c", root=tmp_path / "images", json_file=json_file).without_labels())
+
+
 def change(content, path, value):
     *folders, last = path
     for key in folders:

@@ -71,6 +71,11 @@ class TestFolders:
         (tmp_path / "__MACOSX" / "cat").mkdir(parents=True)
         assert read_folder(tmp_path, rule())[0] == ("cat", "dog")
 
+    def test_a_link_to_itself_is_no_class(self, tmp_path):
+        make_images(tmp_path, "cat/1.jpg", "dog/1.jpg")
+        (tmp_path / "loop").symlink_to(tmp_path / "loop")
+        assert read_folder(tmp_path, rule())[0] == ("cat", "dog")
+
     def test_folders_that_differ_in_spelling_only_are_not_quietly_one_class(self, tmp_path):
         make_images(tmp_path, "A/1.jpg", "a/1.jpg", "b/1.jpg")
         with pytest.raises(UserError, match="'A' .* and 'a' .* differ only in case"):
@@ -149,6 +154,13 @@ class TestLists:
         (root / "list.txt").write_text("Real_World/dog/1.jpg 0\nReal_World/dog/2.jpg 2\n")
         with pytest.raises(UserError, match=r"list.txt:2: class number 2 is not in 0 to 1"):
             load_image_list(root / "list.txt", root, ["a", "b"], numbered=True)
+
+    def test_an_image_in_no_folder_has_no_class(self, root):
+        make_images(root, "1.jpg")
+        (root / "list.txt").write_text("1.jpg 0\n")
+        for classes in (None, ["a", "b"]):
+            with pytest.raises(UserError, match=r"list.txt:1: '1.jpg' names no folder.*NUMBERED"):
+                load_image_list(root / "list.txt", root, classes)
 
     def test_an_image_that_does_not_exist_is_named_with_its_line(self, root):
         (root / "list.txt").write_text("Real_World/dog/1.jpg 0\nReal_World/dog/9.jpg 0\n")

@@ -22,3 +22,12 @@ def test_tools_write_difficult_as_a_number_or_a_word(tmp_path):
     )
     with pytest.raises(UserError, match="a.xml: <difficult> of 'cat' must be 0 or 1, not 'maybe'"):
         difficult(path, "maybe")
+
+
+def test_xml_of_another_kind_is_no_image_without_objects(tmp_path):
+    path = tmp_path / "a.xml"
+    path.write_text("<metadata><camera>x</camera></metadata>")
+    with pytest.raises(UserError, match="a.xml is XML of another kind: it is a 'metadata'"):
+        read_annotation(path)
+    path.write_text("<annotation/>")
+    assert read_annotation(path).objects == ()

@@ -78,6 +78,18 @@ def test_labels_beside_images_where_no_folder_is_called_images(tmp_path):
     assert load(tmp_path)[0]["annotations"][0]["bbox"] == [0, 0, 80, 60]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_end_as_on_any_system(tmp_path, end):
+    make_tiny_yolo(tmp_path)
+    lines = ("0 .5 .5 .2 .2", "1 .3 .3 .1 .1", "1 .7 .7 .1 .1")  # together as long as a polygon
+    label = tmp_path / "labels/train/0 b.txt"
+    label.write_bytes("".join(line + end for line in lines).encode())
+    assert [a["category_id"] for a in load(tmp_path)[0]["annotations"]] == [0, 1, 1]
+    label.write_bytes(f"0 .5 .5 .2 .2{end}0 .5 .5 .2{end}".encode())
+    with pytest.raises(UserError, match="0 b.txt, line 2: 4 fields"):
+        load(tmp_path)
+
+
 def test_a_polygon_becomes_its_box(tmp_path):
     make_tiny_yolo(tmp_path)
     (tmp_path / "labels/train/0 b.txt").write_text("0 0.1 0.5 0.5 0.25 0.5 0.75\n")

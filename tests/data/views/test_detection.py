@@ -47,6 +47,17 @@ def test_source_equals_detectron2s_mapper(image):
     assert torch.equal(ours["instances"].gt_classes, theirs["instances"].gt_classes)
 
 
+def test_boxes_in_whole_numbers_are_scaled_as_those_with_a_point(image):
+    box = image["annotations"][0]["bbox"]
+    boxes = []
+    for numbers in (list(map(int, box)), [float(int(x)) for x in box], np.array(box, int)):
+        annotation = {**image["annotations"][0], "bbox": numbers}
+        with seeded(0, AUGMENTATION, 0, 0):
+            mapped = SourceMapper(tiny_cfg(), True)({**image, "annotations": [annotation]})
+        boxes.append(mapped["instances"].gt_boxes.tensor.tolist())
+    assert boxes[0] == boxes[1] == boxes[2]
+
+
 def test_difficult_objects_are_trained_on(image):
     assert image["annotations"][0]["difficult"]
     assert len(SourceMapper(tiny_cfg(), True)(image)["instances"]) == 1
@@ -73,6 +84,15 @@ def test_poisoned_labels_are_unreachable_and_change_nothing(image):
 
 def test_in_evaluation_no_label_passes(image):
     assert set(SourceMapper(tiny_cfg(), False)(image)) == TARGET_OUTPUT
+
+
+@pytest.mark.filterwarnings("error:The given NumPy array is not writable")
+def test_gray_images_that_no_augmentation_changes_are_the_tensors_own(image):
+    cfg = tiny_cfg()
+    cfg.merge_from_list(["INPUT.FORMAT", "L", "INPUT.MIN_SIZE_TEST", 0])
+    mapped = SourceMapper(cfg, False)(image)
+    assert mapped["image"].shape == (1, image["height"], image["width"])
+    mapped["image"].zero_()
 
 
 @pytest.mark.parametrize("mapper", [SourceMapper, TargetMapper])

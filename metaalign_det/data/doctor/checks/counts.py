@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from detectron2.data import MetadataCatalog
 
 from ....errors import BadImageError
+from ...formats.problems import SizeError
 from ..findings import Finding, Severity, check
 from ..inspection import Inspection
 from .files import bad_image_verdict
@@ -19,7 +20,7 @@ def reading(inspection: Inspection) -> Iterator[Finding]:
     """Images and annotations that the reader could not use."""
     for subject in inspection.subjects:
         images = [str(p) for p in subject.problems if isinstance(p, BadImageError)]
-        others = [str(p) for p in subject.problems if not isinstance(p, BadImageError)]
+        others = [str(p) for p in subject.problems if not isinstance(p, BadImageError | SizeError)]
         if images:
             severity, remedy = bad_image_verdict(inspection, subject)
             yield Finding(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from detectron2.config import CfgNode
 from detectron2.data.transforms import ResizeShortestEdge
 
+from ...formats.problems import SizeError
 from ..findings import Finding, Severity, check
 from ..inspection import Inspection, Subject
 
@@ -67,10 +68,24 @@ def odd_sizes(inspection: Inspection) -> Iterator[Finding]:
             )
 
 
-@check(pixels=True)
+@check()
 def size_disagrees(inspection: Inspection) -> Iterator[Finding]:
-    """Sizes that a reader took from annotations, and that the file contradicts."""
+    """Sizes in annotations that the file contradicts.
+
+    Readers of this package believe the file, and go on; other functions may not.
+    """
     for subject in inspection.subjects:
+        claimed = tuple(str(p) for p in subject.problems if isinstance(p, SizeError))
+        if claimed:
+            yield Finding(
+                Severity.WARNING,
+                subject.name,
+                f"{len(claimed)} annotation(s) give their image another size than it has",
+                "The image is believed. Was it resized, or turned by its EXIF, after labelling? "
+                "Then its boxes are wrong: use the originals, or label anew",
+                len(claimed),
+                claimed,
+            )
         wrong = []
         for d in subject.dicts:
             facts = inspection.facts.get(d["file_name"])

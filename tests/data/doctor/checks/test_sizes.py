@@ -6,6 +6,9 @@ from detectron2.data import transforms as T
 
 from metaalign_det.data.doctor.findings import Severity
 from metaalign_det.data.doctor.image_facts import ImageFacts
+from metaalign_det.data.doctor.inspection import Subject
+from metaalign_det.data.formats.problems import SizeError
+from metaalign_det.errors import UserError
 from tests.data.doctor.inspections import image, inspect, labelled, unlabelled
 from tests.data.trees import tiny_cfg
 
@@ -48,3 +51,12 @@ def test_a_file_of_another_size_than_its_annotations_say():
     subject = labelled(image("a.jpg"), image("b.jpg"))
     (finding,) = inspect(subject, facts=facts, only="size_disagrees")
     assert finding.examples == ("b.jpg: 80x100, said to be 100x80",)
+
+
+def test_sizes_that_a_reader_did_not_believe_are_a_warning_of_their_own():
+    problems = (SizeError("a.xml says 80x100, the image has 100x80"), UserError("b.xml is no XML"))
+    subject = Subject("data", "d", "detection", [image("a.jpg")], None, problems)
+    (finding,) = inspect(subject, only="size_disagrees")
+    assert finding.severity == Severity.WARNING and finding.examples == (str(problems[0]),)
+    (finding,) = inspect(subject, only="reading")
+    assert finding.examples == ("b.xml is no XML",)
