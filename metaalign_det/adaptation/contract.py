@@ -97,6 +97,13 @@ class AdaptableModel(nn.Module):
         """
         raise NotImplementedError(f"{type(self).__name__} gives no pseudo-labels")
 
+    def check_distillation(self) -> None:
+        """Find out before training whether this model can be teacher and student of soft targets.
+
+        Raises:
+            UserError: it cannot; says what to change.
+        """
+
     def soft_targets(self, images: list[dict]) -> Any:
         """What :meth:`distillation_losses` of a student needs of this model, without gradients."""
         raise NotImplementedError(f"{type(self).__name__} cannot be distilled")

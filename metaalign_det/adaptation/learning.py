@@ -58,6 +58,8 @@ class Learning:
                     "TEACHER.ENABLED: the teacher sees weak views and the student strong ones; set "
                     "INPUT.VIEWS.TARGET 'both'"
                 )
+            if node.METHOD == "soft":
+                model.check_distillation()
             odds = _class_odds(node, model)
             teacher = Teacher(
                 average,

@@ -141,13 +141,14 @@ class Objectives:
         """Track the statistics of target images that no alignment will see, if they are asked for.
 
         Without an alignment, during burn-in for one, no other pass tracks them: this one runs the
-        backbone over their weak views at theta, without gradients.
+        backbone over their weak views (strong ones where there are no others) at theta, without
+        gradients.
         """
         model = self.step.model
         if model.statistics != "target":
             return
         for index, batch in enumerate(self.batches):
-            images = batch.get("target", [])
+            images = batch.get("target") or batch.get("target_strong", [])
             if not images or (model.alignment_needs_target and self.aligned[index][1]):
                 continue
             self.step.streams.part = index

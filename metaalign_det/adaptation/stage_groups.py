@@ -33,7 +33,8 @@ def build_stage_groups(cfg: CfgNode, model: AdaptableModel) -> StageGroups:
     if own and not any(_trains(params, prefixes) for prefixes in stages.values()):
         raise UserError(
             "every stage of the backbone is frozen, so that none can be coordinated: lower "
-            "MODEL.BACKBONE.FREEZE_AT, or set METAALIGN.ENABLED False"
+            "MODEL.BACKBONE.FREEZE_AT, or train without a coordinator (METAALIGN.ENABLED False, "
+            "ADAPTATION.COORDINATOR 'joint')"
         )
     try:
         groups = StageGroups.from_prefixes(

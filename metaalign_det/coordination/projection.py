@@ -2,7 +2,8 @@
 
 With g the alignment gradient, v the task gradient and w a weighting (:mod:`.weightings`), the
 shared parameters descend ``w_0 g + w_1 v`` instead of ``g + v``; all others descend the sum. So do
-those of a stage group (or of all) where g or v is 0: there is nothing to weigh.
+those of a stage group (or of all) where g or v is 0: there is nothing to weigh. Nor is there where
+one of them is not finite, which the caller finds in the sum.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ class Projection:
         for name, members in self._blocks().items():
             gramian = _gramian(g, v, members)
             alignment_weight, task_weight = 1.0, 1.0
-            if gramian.diagonal().all():
+            if gramian.isfinite().all() and gramian.diagonal().all():
                 alignment_weight, task_weight = self.weightings[name](gramian).tolist()
             for n in members:
                 own = None if g[n] is None else alignment_weight * g[n]

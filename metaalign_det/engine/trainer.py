@@ -18,7 +18,7 @@ from detectron2.modeling import build_model
 from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter
 
-from ..adaptation.adaptive_bn import adapted_batchnorm
+from ..adaptation.adaptive_bn import adapted_batchnorm, tracking_layers
 from ..adaptation.contract import require_adaptable
 from ..adaptation.registry import build_gradient_source
 from ..coordination import DoubleBackwardError, NonFiniteLossError, UnreachedParameterError
@@ -264,6 +264,14 @@ def check_model(cfg: CfgNode, model: torch.nn.Module) -> None:
         raise UserError(
             "the model aligns source and target, but DATASETS.TARGET is empty: name a data set "
             "there, or switch alignment off (MODEL.DA.*.ENABLED False, MODEL.ALIGN.METHOD 'none')"
+        )
+    # Detectron2's hook wants one pass through each layer, of batches as a plain detector gets them.
+    once = not model.aligns and views.SOURCE != "strong"
+    if cfg.TEST.PRECISE_BN.ENABLED and not once and tracking_layers(model):
+        raise UserError(
+            "TEST.PRECISE_BN.ENABLED takes statistics of weak views of the source alone, not where "
+            "a model aligns or INPUT.VIEWS.SOURCE is 'strong': set it to False. TEST.ADAPTIVE_BN "
+            "takes those of the target"
         )
 
 

@@ -29,6 +29,12 @@ def check_unread_keys(cfg: CfgNode) -> None:
                     f"MODEL.DA.{name}.ENABLED is for detectors, and DomainAdaptiveClassifier does "
                     "not read it: set it to False and choose a method in MODEL.ALIGN.METHOD"
                 )
+    ours = architecture in ("SWDARCNN", "DomainAdaptiveClassifier")
+    if ours and cfg.MODEL.ALIGN.TASK_ORIENTED and cfg.MODEL.ALIGN.METHOD == "none":
+        raise UserError(
+            "MODEL.ALIGN.TASK_ORIENTED says what a classifier's alignment looks at, and nothing is "
+            "aligned by MODEL.ALIGN.METHOD 'none': choose a method there, or set it to False"
+        )
     if cfg.TEACHER.CLASS_ODDS.ENABLED and not cfg.TEACHER.ENABLED:
         raise UserError(
             "TEACHER.CLASS_ODDS.ENABLED corrects a teacher's labels, but there is no teacher: set "

@@ -13,7 +13,7 @@ _SEEDS = 2**32  # of numpy's generator
 
 
 def check_values(cfg: CfgNode) -> None:
-    """Before long work: values of Detectron2's keys that would end it with a traceback, or late.
+    """Before long work: values, most of Detectron2's keys, that would end it badly or late.
 
     Raises:
         UserError: names the key, its value and the legal ones.
@@ -32,9 +32,17 @@ def check_values(cfg: CfgNode) -> None:
             "the processes that load images; 0 = none beside the training itself",
         ),
         ("TEST.BATCH_SIZE", cfg.TEST.BATCH_SIZE, 1, "the images at a time in evaluation"),
+        (
+            "TEST.ADAPTIVE_BN",
+            cfg.TEST.ADAPTIVE_BN,
+            0,
+            "the target batches that statistics are taken from in evaluation; 0 = as trained",
+        ),
     ):
         if value < least:
             raise UserError(f"{key} {value}: must be at least {least}, {meaning}")
+    if cfg.TEST.ADAPTIVE_BN and not cfg.DATASETS.TARGET:
+        raise UserError("TEST.ADAPTIVE_BN needs images: name some in DATASETS.TARGET")
     # Each process adds its number to the seed.
     most = _SEEDS - comm.get_world_size()
     if (seed := cfg.SEED) > most:

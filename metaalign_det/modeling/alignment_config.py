@@ -63,7 +63,7 @@ def alignment_from_config(
         num_sources: number of source domains.
 
     Raises:
-        UserError: an unknown method, or domains that cannot be aligned.
+        UserError: an unknown method, a value it cannot have, or domains that cannot be aligned.
     """
     align = cfg.MODEL.ALIGN
     if align.METHOD == "none":
@@ -82,6 +82,9 @@ def alignment_from_config(
             "DATASETS.TRAIN_DOMAINS, for example (0, 1, 2) for three data sets in DATASETS.TRAIN"
         )
     options = ALIGNMENT_METHODS[align.METHOD].options(align)
-    return build_alignment_method(
-        align.METHOD, in_features, cfg.MODEL.CLASSIFIER.NUM_CLASSES, num_domains, **options
-    )
+    try:
+        return build_alignment_method(
+            align.METHOD, in_features, cfg.MODEL.CLASSIFIER.NUM_CLASSES, num_domains, **options
+        )
+    except ValueError as error:
+        raise UserError(f"MODEL.ALIGN, METHOD {align.METHOD!r}: {error}") from error

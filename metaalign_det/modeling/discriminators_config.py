@@ -69,11 +69,14 @@ def discriminators_from_config(
                 f"only {', '.join(features)}; see the OUT_FEATURES key of your backbone"
             )
         channels = features[node.FEATURE].channels
-        discriminators[name] = (
-            LocalDiscriminator(channels, node.HIDDEN, node.INIT_STD)
-            if name == "local"
-            else GlobalDiscriminator(channels, node.HIDDEN, node.NORM, node.DROPOUT)
-        )
+        try:
+            discriminators[name] = (
+                LocalDiscriminator(channels, node.HIDDEN, node.INIT_STD)
+                if name == "local"
+                else GlobalDiscriminator(channels, node.HIDDEN, node.NORM, node.DROPOUT)
+            )
+        except ValueError as error:
+            raise UserError(f"MODEL.DA.{name.upper()}: {error}") from error
     if da.CONTEXT:
         if not {"local", "global"} & nodes.keys():
             raise UserError("MODEL.DA.CONTEXT needs MODEL.DA.LOCAL or MODEL.DA.GLOBAL enabled")

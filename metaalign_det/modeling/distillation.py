@@ -16,7 +16,7 @@ TMLR 2025, section 4 (ALDI++); docs/method.md, "Teachers".
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +28,7 @@ from detectron2.structures import Boxes, Instances
 from fvcore.nn import smooth_l1_loss
 from torch import Tensor, nn
 
+from ..alignment.precision import full_precision
 from ..errors import UserError
 
 
@@ -46,6 +47,15 @@ class SoftTargets:
     context: Tensor | None
     objectness: Tensor
     deltas: Tensor
+
+    def in_full_precision(self) -> SoftTargets:
+        """The same for layers that do not run under autocast."""
+        return SoftTargets(
+            {name: full_precision(x) for name, x in self.features.items()},
+            None if self.context is None else full_precision(self.context),
+            full_precision(self.objectness),
+            full_precision(self.deltas),
+        )
 
 
 def hard_labels(predictions: Sequence[Instances], threshold: float) -> list[Instances]:
@@ -71,7 +81,8 @@ def shifted_classes(box_predictor: nn.Module, log_odds: Tensor | None) -> Iterat
     """Within it, class logits (R, K + 1) come with ``log_odds`` (K,) added; not the background's.
 
     Args:
-        box_predictor: returns class logits and deltas, as Detectron2's ``FastRCNNOutputLayers``.
+        box_predictor: returns class logits and deltas, as Detectron2's ``FastRCNNOutputLayers``;
+            or a list of such, a cascade's.
         log_odds: None = nothing is added.
     """
     if log_odds is None:
@@ -83,11 +94,15 @@ def shifted_classes(box_predictor: nn.Module, log_odds: Tensor | None) -> Iterat
         scores, deltas = outputs
         return scores + shift.to(scores), deltas
 
-    handle = box_predictor.register_forward_hook(add)
+    several = isinstance(box_predictor, nn.ModuleList)  # which is never called itself
+    handles = [
+        p.register_forward_hook(add) for p in (box_predictor if several else [box_predictor])
+    ]
     try:
         yield
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
 
 
 def rpn_outputs(rpn: RPN, features: dict[str, Tensor]) -> tuple[list[Boxes], Tensor, Tensor]:
@@ -127,22 +142,32 @@ def rpn_distillation(
     }
 
 
-def region_predictions(
-    roi_heads: nn.Module,
-    features: dict[str, Tensor],
-    boxes: Sequence[Boxes],
-    context: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    """Class logits (R, K + 1) and deltas (R, 4 K) or (R, 4) of given regions.
+def check_heads(roi_heads: nn.Module) -> None:
+    """The RoI heads can be student and teacher of soft targets.
 
     Raises:
-        UserError: RoI heads that cannot give region features.
+        UserError: they cannot give region features, or their class scores are no distribution.
     """
     if not hasattr(roi_heads, "roi_features"):
         raise UserError(
             "TEACHER.METHOD 'soft' needs RoI heads that give region features: set "
             "MODEL.ROI_HEADS.NAME to ContextRes5ROIHeads or ContextStandardROIHeads"
         )
+    if getattr(roi_heads.box_predictor, "use_sigmoid_ce", False):
+        raise UserError(
+            "TEACHER.METHOD 'soft' compares distributions over classes and background, but "
+            "MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE scores each class by itself: set it to False, or "
+            "TEACHER.METHOD 'hard'"
+        )
+
+
+def region_predictions(
+    roi_heads: nn.Module,
+    features: dict[str, Tensor],
+    boxes: Sequence[Boxes],
+    context: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """Class logits (R, K + 1) and deltas (R, 4 K) or (R, 4) of given regions."""
     x = roi_heads.roi_features(features, list(boxes))
     if context is None:
         return roi_heads.box_predictor(x)
@@ -156,6 +181,7 @@ def region_distillation(
     classes: Tensor,
     num_classes: int,
     beta: float,
+    weights: Mapping[str, float],
 ) -> dict[str, Tensor]:
     """``loss_cls`` and ``loss_box_reg`` over R regions.
 
@@ -164,6 +190,7 @@ def region_distillation(
         classes (Tensor): long, shape (R,), hard labels; K = background.
         num_classes: K.
         beta: of smooth L1.
+        weights: of the losses, as in supervised training; 1 where there is none.
     """
     (scores, deltas), (wanted_scores, wanted_deltas) = student, teacher
     count = max(len(classes), 1)
@@ -175,4 +202,7 @@ def region_distillation(
         found = deltas.view(-1, num_classes, 4)[rows, classes[rows]]
         wanted = wanted_deltas.view(-1, num_classes, 4)[rows, classes[rows]]
     boxes = smooth_l1_loss(found, wanted, beta, reduction="sum") / count
-    return {"loss_cls": loss, "loss_box_reg": boxes}
+    return {
+        "loss_cls": loss * weights.get("loss_cls", 1.0),
+        "loss_box_reg": boxes * weights.get("loss_box_reg", 1.0),
+    }

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .distillation import (
     SoftTargets,
+    check_heads,
     hard_labels,
     region_distillation,
     region_predictions,
@@ -39,6 +40,9 @@ class TeachableRCNN(_Host):
             labels = hard_labels(self.inference(images, do_postprocess=False), threshold)
         return [{"instances": x} if len(x) else {} for x in labels]
 
+    def check_distillation(self) -> None:
+        check_heads(self.roi_heads)
+
     def soft_targets(self, images: list[dict]) -> SoftTargets:
         batch, features = self._extract(images)
         context = self._context(batch, features) if self.context_from else None
@@ -50,7 +54,10 @@ class TeachableRCNN(_Host):
     ) -> dict[str, Tensor]:
         """``loss_rpn_cls``, ``loss_rpn_loc``, ``loss_cls``, ``loss_box_reg``: see distillation."""
         batch, features = self._extract(images, TARGET)
-        context = self._context(batch, features) if self.context_from else None
+        if not torch.is_autocast_enabled(batch.tensor.device.type):
+            # Exact mode keeps the student in full precision, and the teacher has been run before.
+            targets = targets.in_full_precision()
+        predictor = self.roi_heads.box_predictor
         with self.stream("task"), self._sampling_from(batch):
             anchors, logits, deltas = rpn_outputs(self.proposal_generator, features)
             with torch.no_grad():
@@ -61,6 +68,8 @@ class TeachableRCNN(_Host):
             proposals = self._proposals(anchors, logits, deltas, batch)
             sampled = self.roi_heads.label_and_sample_proposals(proposals, labels)
             boxes = [x.proposal_boxes for x in sampled]
+            # Like all that draws random numbers (a discriminator's dropout) inside of the stream.
+            context = self._context(batch, features) if self.context_from else None
             student = region_predictions(self.roi_heads, features, boxes, context)
             with torch.no_grad():
                 taught = region_predictions(
@@ -72,7 +81,8 @@ class TeachableRCNN(_Host):
                 taught,
                 torch.cat([x.gt_classes for x in sampled]),
                 self.roi_heads.num_classes,
-                self.roi_heads.box_predictor.smooth_l1_beta,
+                predictor.smooth_l1_beta,
+                predictor.loss_weight,
             )
         )
         return losses

@@ -101,6 +101,22 @@ def test_a_detector_labels_by_the_odds_and_detects_without_them():
         assert torch.equal(a.scores, b.scores) and torch.equal(a.pred_classes, b.pred_classes)
 
 
+def test_a_cascade_labels_by_the_odds_in_all_of_its_stages():
+    cascade = (
+        "MODEL.ROI_HEADS.NAME",
+        "CascadeROIHeads",
+        "MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG",
+        True,
+    )
+    model = Harness(tiny_cfg(*EAGER, *cascade, context=False), []).model.eval()
+    log_odds = torch.full((model.num_classes,), -30.0)
+    log_odds[1] = 30.0
+    with torch.no_grad(), EventStorage():
+        labels = model.pseudo_labels(batch(1, 2)["target"], 0.99, log_odds)
+    classes = torch.cat([x["instances"].gt_classes for x in labels])
+    assert len(classes) and classes.eq(1).all()
+
+
 @pytest.mark.parametrize(
     "coordinator",
     [

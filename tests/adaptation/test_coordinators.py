@@ -204,6 +204,10 @@ def test_an_empty_target_is_no_alignment_in_any_coordinator():
             "METAALIGN: order 'exact'",
         ),
         (
+            ("ADAPTATION.COORDINATOR", "pcgrad", "MODEL.BACKBONE.FREEZE_AT", 5),
+            "without a coordinator .*ADAPTATION.COORDINATOR 'joint'",
+        ),
+        (
             ("METAALIGN.ENABLED", True, "MODEL.BACKBONE.FREEZE_AT", 5, "METAALIGN.SCOPE", "all"),
             "MODEL.BACKBONE.FREEZE_AT",
         ),

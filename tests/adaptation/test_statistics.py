@@ -8,7 +8,7 @@ from detectron2.modeling import build_model
 
 from metaalign_det.adaptation.registry import GRADIENT_SOURCES
 from metaalign_det.errors import UserError
-from tests.adaptation.harness import Harness, trained, views
+from tests.adaptation.harness import Harness, strong, trained, views
 from tests.modeling.test_da_classifier import config as classifier_config
 from tests.modeling.test_da_classifier import images as pictures
 from tests.tiny import tiny_cfg, tiny_model
@@ -69,6 +69,15 @@ def test_without_alignment_the_weak_views_run_once_more(opts):
     assert_close(
         backbone_statistics(h.model), after_one_pass(batch["target"], *BN, discriminators=())
     )
+
+
+@pytest.mark.parametrize("discriminators", [(), ("LOCAL", "GLOBAL")])  # the latter in burn-in
+def test_without_alignment_and_weak_views_the_strong_ones_do(discriminators):
+    b = views(0)
+    b = {"source_strong": strong(b["source"]), "target_strong": b["target_strong"]}
+    h = trained(*TARGET, *BURN_IN, steps=1, batches=[b], discriminators=discriminators)
+    wanted = after_one_pass(b["target_strong"], *BN, discriminators=discriminators)
+    assert_close(backbone_statistics(h.model), wanted)
 
 
 @pytest.mark.parametrize("coordinator", ["joint", "metaalign"])

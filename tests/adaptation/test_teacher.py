@@ -16,6 +16,7 @@ TEACHER = (
     "EMA.ENABLED", True, "EMA.DECAY", 0.9, "TEACHER.ENABLED", True, "INPUT.VIEWS.TARGET", "both",
     "DATASETS.TARGET", ("some",),
 )  # fmt: skip
+SOFT = (*TEACHER, "TEACHER.METHOD", "soft", "TEACHER.START_ITER", 9)
 EAGER = (*TEACHER, "TEACHER.THRESHOLD", 0.0, "MODEL.ROI_HEADS.SCORE_THRESH_TEST", 0.0)
 
 
@@ -138,6 +139,36 @@ def test_a_student_equal_to_its_teacher_on_the_same_view_loses_only_the_entropy(
     assert losses["loss_cls"] > 0
 
 
+def test_box_regression_of_a_soft_lesson_has_its_weight_in_supervised_training():
+    def losses(weight):
+        opts = (*EAGER, "TEACHER.METHOD", "soft", "MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_WEIGHT", weight)
+        found = trained(*opts, steps=1).storage.histories()
+        return {k: v.latest() for k, v in found.items() if k.endswith("_target")}
+
+    once, thrice = losses(1.0), losses(3.0)
+    box = "loss_box_reg_target"
+    assert once[box] > 0 and thrice.pop(box) == pytest.approx(3 * once.pop(box))
+    assert thrice == once
+
+
+def test_a_soft_lesson_draws_from_the_streams_alone():
+    torch.manual_seed(9)
+    expected = torch.rand(3)
+    h = Harness(tiny_cfg(*EAGER, "TEACHER.METHOD", "soft"), [views(0)])  # context, with dropout
+    torch.manual_seed(9)
+    h.train(0, 1)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_exact_mode_in_full_precision_learns_from_a_teacher_in_half():
+    opts = ("ADAPTATION.COORDINATOR", "metaalign", "METAALIGN.ORDER", "exact", "METAALIGN.ROLE")
+    cfg = tiny_cfg(*EAGER, "TEACHER.METHOD", "soft", *opts, "task")
+    h = Harness(cfg, [views(0)])
+    h._trainer.autocast_dtype = torch.bfloat16
+    h.train(0, 1)
+    assert h.storage.history("loss_cls_target").latest() > 0
+
+
 def test_lessons_start_at_their_iteration():
     h = trained(*EAGER, "TEACHER.START_ITER", 2, steps=3)
     assert len(h.storage.history("loss_cls_target").values()) == 1
@@ -152,11 +183,13 @@ def test_lessons_start_at_their_iteration():
         ((*TEACHER, "TEACHER.METHOD", "gentle"), "TEACHER.METHOD 'gentle'"),
         ((*TEACHER, "TEACHER.THRESHOLD", 1.5), "TEACHER.THRESHOLD"),
         ((*TEACHER, "EMA.DECAY", 1.0), "EMA.DECAY"),
+        ((*SOFT, "MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE", True), "USE_SIGMOID_CE"),
+        ((*SOFT, "MODEL.ROI_HEADS.NAME", "StandardROIHeads"), "needs RoI heads that give region"),
     ],
 )
 def test_settings_that_cannot_be_are_named(opts, message):
     with pytest.raises(UserError, match=message):
-        Harness(tiny_cfg(*opts), [])
+        Harness(tiny_cfg(*opts, context=False), [])
 
 
 def test_a_batch_without_strong_views_is_a_clear_error():

@@ -111,6 +111,22 @@ def test_gradvac_has_a_running_mean_for_each_stage():
     assert means[0] != means[1]
 
 
+@pytest.mark.parametrize("name", WEIGHTINGS)
+def test_a_gradient_that_is_not_finite_is_left_to_the_caller(name):
+    if name in ("mgda", "cagrad", "upgrad"):
+        pytest.importorskip("torchjd")
+    t = toy()
+
+    def broken(params):  # a finite loss: the root's derivative at 0 is not
+        return {"broken": sum((params[n] * 0).sum().square().sqrt() for n in t.groups.scope)}
+
+    projection = Projection(t.groups, WEIGHTINGS[name]())
+    result = projection(broken, t.alignment, t.params)
+    assert all(result.gradients[n].isnan().all() for n in t.groups.scope)
+    assert all(w.state_dict() == WEIGHTINGS[name]().state_dict() for w in
+               projection.weightings.values())  # fmt: skip
+
+
 def test_extragradient_averages_the_field_over_two_points():
     params, task, alignment, _ = quadratic()
     result = Extragradient()(task, alignment, params, eta=0.1)

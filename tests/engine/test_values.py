@@ -20,6 +20,8 @@ CLIP = ("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "bogus")
         (("SOLVER.CHECKPOINT_PERIOD", -1), "SOLVER.CHECKPOINT_PERIOD -1: must be at least 0"),
         (("DATALOADER.NUM_WORKERS", -1), "DATALOADER.NUM_WORKERS -1: must be at least 0"),
         (("TEST.BATCH_SIZE", 0), "TEST.BATCH_SIZE 0: must be at least 1"),
+        (("TEST.ADAPTIVE_BN", -1), "TEST.ADAPTIVE_BN -1: must be at least 0"),
+        (("TEST.ADAPTIVE_BN", 50), "TEST.ADAPTIVE_BN needs images: .*DATASETS.TARGET"),
         (("SEED", 99999999999), "SEED 99999999999: must be at most 4294967295"),
         (("SOLVER.WARMUP_METHOD", "quad"), "SOLVER.WARMUP_METHOD 'quad': .* linear, constant"),
         (("SOLVER.CLIP_GRADIENTS.ENABLED", True, *CLIP), "CLIP_TYPE 'bogus': .* value, norm"),
@@ -37,6 +39,7 @@ def test_a_value_that_cannot_be_is_named(opts, message):
         CLIP,  # nothing is clipped
         ("SEED", -1),
         ("SEED", 2**32 - 1),
+        ("TEST.ADAPTIVE_BN", 50, "DATASETS.TARGET", ("some",)),
         ("SOLVER.CHECKPOINT_PERIOD", 0, "DATALOADER.NUM_WORKERS", 0, "TEST.EVAL_PERIOD", 0),
     ],
 )

@@ -290,6 +290,9 @@ def test_the_digits_network_takes_other_image_sizes_and_no_fc():
         (("MODEL.CLASSIFIER.IN_FEATURE", "res5"), "no output 'res5', only conv1, conv2, flat, fc"),
         (("MODEL.CLASSIFIER.NUM_CLASSES", 1), "MODEL.CLASSIFIER.NUM_CLASSES must be >= 2"),
         (("MODEL.DIGITS_NET.CHANNELS", "[]"), "MODEL.DIGITS_NET needs"),
+        (("MODEL.CLASSIFIER.LABEL_SMOOTHING", 1.5), "MODEL.CLASSIFIER.LABEL_SMOOTHING must be"),
+        (("MODEL.ALIGN.DROPOUT", 2.0), "MODEL.ALIGN, METHOD 'dann': dropout probability .* 2.0"),
+        (("MODEL.ALIGN.METHOD", "mmd", "MODEL.ALIGN.BANDWIDTH", -1.0), "METHOD 'mmd': .* got -1.0"),
     ],
 )
 def test_a_config_that_cannot_work_is_refused_at_building(options, message):

@@ -226,6 +226,8 @@ def test_accuracy_of_discriminators_is_recorded_per_domain():
         (["MODEL.DA.GLOBAL.LAMBDA", -1.0], "MODEL.DA.GLOBAL.LAMBDA must be >= 0"),
         (["MODEL.DA.GLOBAL.GAMMA", -1.0], "MODEL.DA.GLOBAL.GAMMA must be >= 0"),
         (["MODEL.DA.LOCAL.HIDDEN", [], "MODEL.DA.CONTEXT", False], "MODEL.DA.LOCAL.HIDDEN needs"),
+        (["MODEL.DA.GLOBAL.NORM", "IN"], "MODEL.DA.GLOBAL: norm .* must be BN, GN or '', got 'IN'"),
+        (["MODEL.DA.GLOBAL.DROPOUT", 2.0], "MODEL.DA.GLOBAL: dropout probability .* 2.0"),
         (
             ["MODEL.DA.INSTANCE.ENABLED", True, "MODEL.DA.INSTANCE.ROIS_PER_IMAGE", 0],
             "MODEL.DA.INSTANCE.ROIS_PER_IMAGE must be >= 1",

@@ -112,6 +112,10 @@ class DomainAdaptiveClassifier(AdaptableModel):
         node = cfg.MODEL.CLASSIFIER
         if node.NUM_CLASSES < 2:
             raise UserError(f"MODEL.CLASSIFIER.NUM_CLASSES must be >= 2, got {node.NUM_CLASSES}")
+        if not 0 <= node.LABEL_SMOOTHING < 1:
+            raise UserError(
+                f"MODEL.CLASSIFIER.LABEL_SMOOTHING must be in [0, 1), got {node.LABEL_SMOOTHING}"
+            )
         shape = backbone.output_shape().get(node.IN_FEATURE)
         in_features = node.BOTTLENECK or (shape.channels if shape else 0)
         num_sources = max(cfg.DATASETS.TRAIN_DOMAINS, default=0) + 1
