@@ -157,8 +157,8 @@ def register_voc_domain(
     Args:
         name: for ``cfg.DATASETS``.
         root: folder with ``Annotations``, ``JPEGImages`` and, for a split, ``ImageSets/Main``;
-            without a split also any folder with XML files beside their images. Relative paths are
-            below ``DETECTRON2_DATASETS``.
+            without a split also ``annotations`` and ``images``, or any folder with XML files beside
+            their images. Relative paths are below ``DETECTRON2_DATASETS``.
         split: name of a list in ``ImageSets/Main``, without ``.txt``; None = all images that have
             an XML.
         classes: class names in the order of their numbers; None = those of all objects, in

@@ -48,7 +48,8 @@ def read_voc(
 
     Args:
         root: folder that holds ``Annotations``, ``ImageSets/Main`` and ``JPEGImages``; or, without
-            a split, XML files beside their images, in folders as they like.
+            a split, ``annotations`` and ``images``, or XML files beside their images, in folders
+            as they like.
         split: name of a list in ``ImageSets/Main``, without ``.txt``; None = every image that has
             an XML (without labels and with ``negatives``: every image).
         labels: False reads the images alone: annotations need not exist and are not opened.
@@ -141,9 +142,7 @@ def _listed(root: Path, split: str) -> list[tuple[str, Path, Path]]:
 
 def _all(root: Path, with_xml: bool) -> list[tuple[str, Path, Path]]:
     """The same of a tree without lists; ``with_xml`` leaves out images that have none."""
-    images, annotations = root / "JPEGImages", root / "Annotations"
-    if not os.path.isdir(images):
-        images = annotations = root
+    images, annotations = _folders(root)
     found = []
     for image in walk_images(images):
         image_id = os.path.splitext(relative_id(image, images))[0]
@@ -167,6 +166,21 @@ def _all(root: Path, with_xml: bool) -> list[tuple[str, Path, Path]]:
             f"{images}: {times} images are called {show(twice)}, with different suffixes"
         )
     return kept
+
+
+def _folders(root: Path) -> tuple[Path, Path]:
+    """Where a tree without lists has its images and its XML files.
+
+    In VOC's folders; in ``images`` and ``annotations`` in either case, as many sets on the net, or
+    ``annotations/xmls`` as Oxford's pets; else beside each other.
+    """
+    if os.path.isdir(root / "JPEGImages"):
+        return root / "JPEGImages", root / "Annotations"
+    there = {name.lower(): root / name for name in os.listdir(root)} if root.is_dir() else {}
+    images, annotations = there.get("images", root), there.get("annotations", root)
+    if not images.is_dir() or not annotations.is_dir() or root in (images, annotations):
+        return root, root
+    return images, annotations / "xmls" if (annotations / "xmls").is_dir() else annotations
 
 
 def _require(path: Path, root: Path, split: str) -> None:

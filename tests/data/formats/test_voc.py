@@ -272,6 +272,21 @@ def test_xml_beside_images_in_folders_as_they_like(tree, tmp_path):
     assert d["image_id"] == "day 1/a b" and d["annotations"]
 
 
+@pytest.mark.parametrize(
+    "images, annotations", [("images", "annotations"), ("Images", "annotations/xmls")]
+)
+def test_folders_as_sets_on_the_net_call_them(tree, images, annotations):
+    everything = load_voc(tree, None, WATERCOLOR_CLASSES)
+    shutil.rmtree(tree / "ImageSets")
+    (tree / "JPEGImages").rename(tree / images)
+    (tree / annotations).parent.mkdir(exist_ok=True)
+    (tree / "Annotations").rename(tree / annotations)
+    found = load_voc(tree, None, WATERCOLOR_CLASSES)
+    for a, b in zip(found, everything, strict=True):
+        assert a["image_id"] == b["image_id"] and a["annotations"] == b["annotations"]
+    assert len(load_voc(tree, None, None, labelled=False)) == 8
+
+
 @pytest.mark.parametrize("image_id", ["../secret", "/etc/passwd", "a/../../x", "x" * 300, "a\0b"])
 def test_ids_cannot_leave_the_tree(tree, image_id):
     (tree / "ImageSets" / "Main" / "train.txt").write_text(f"000001\n{image_id}\n")
