@@ -59,8 +59,11 @@ def draw_attention(
     grid[0][0].set_ylabel("image,\nobjects" if known else "image", fontsize=8)
     for line, (objective, study) in zip(grid[1:], rows):
         maps = study.shown[objective][method]
-        for ax, image, found, attention in zip(line, images, boxes, maps):
-            attention = _as_large_as(image, attention)
+        for number, (ax, image, found) in enumerate(zip(line, images, boxes)):
+            if number not in maps:
+                _show(ax, image, found, "white")
+                continue
+            attention = _as_large_as(image, maps[number])
             _show(ax, blend(image, attention), found, "white")
             _label(ax, attention, found)
         plain = objective in (TASK, "discriminator")

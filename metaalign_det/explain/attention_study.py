@@ -26,13 +26,14 @@ class Attention:
     Args:
         label: of the run.
         layer: the module whose output is looked at; "" = the maps that each objective reads.
-        shown: objective -> method -> maps (H, W) of the images to be drawn.
+        shown: objective -> method -> number among the images to be drawn -> its map (H, W). One
+            that the objective says nothing of, as where there is no proposal, is not there.
         meters: objective -> method -> what was measured over all images.
     """
 
     label: str
     layer: str = ""
-    shown: dict[str, dict[str, list[NDArray]]] = field(default_factory=dict)
+    shown: dict[str, dict[str, dict[int, NDArray]]] = field(default_factory=dict)
     meters: dict[str, dict[str, AttentionMeter]] = field(default_factory=dict)
 
 
@@ -104,7 +105,8 @@ def _keep(
     shown: Sequence[int],
 ) -> None:
     if number in shown:
-        result.shown.setdefault(objective, {}).setdefault(method, []).append(attention)
+        of_images = result.shown.setdefault(objective, {}).setdefault(method, {})
+        of_images[list(shown).index(number)] = attention
     meters = result.meters.setdefault(objective, {})
     meters.setdefault(method, AttentionMeter()).add(number, attention, mask)
 

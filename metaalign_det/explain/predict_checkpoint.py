@@ -60,7 +60,7 @@ class TrainedModel:
             UserError: there is no such device, or the weights are not those of the config.
         """
         cfg = self.cfg.clone()
-        cfg.MODEL.DEVICE = _device(device, cfg.MODEL.DEVICE)
+        cfg.MODEL.DEVICE = choose_device(device, cfg.MODEL.DEVICE)
         return build_with_weights(cfg, self.weights, self.path).eval()
 
 
@@ -223,7 +223,12 @@ def _registered_names(cfg: CfgNode) -> list[str]:
         return []
 
 
-def _device(wanted: str | None, configured: str) -> str:
+def choose_device(wanted: str | None, configured: str) -> str:
+    """The device that is wanted; without a wish the configured one where it is here, else the CPU.
+
+    Raises:
+        UserError: the wanted one is not here.
+    """
     fault = _device_fault(wanted or configured)
     if wanted is None:
         return "cpu" if fault else configured

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from detectron2.config import CfgNode
 from torch import nn
 
@@ -16,7 +15,7 @@ from ..config import load_cfg
 from ..data import register_all
 from ..errors import UserError
 from ..modeling.weight_files import peek
-from .predict_checkpoint import build_with_weights, find_checkpoint, read_checkpoint
+from .predict_checkpoint import build_with_weights, choose_device, find_checkpoint, read_checkpoint
 
 _NUMBERED = re.compile(r"model_(\d+)\.pth")
 _HASH = re.compile(r"-[0-9a-f]{8,}$")  # what a sweep adds to the folders of its runs
@@ -152,8 +151,7 @@ def _short_names(folders: Sequence[Path]) -> list[str]:
 
 def _config(folder: Path) -> CfgNode:
     cfg = load_cfg(folder / "config.yaml")
-    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
-        cfg.MODEL.DEVICE = "cpu"
+    cfg.MODEL.DEVICE = choose_device(None, cfg.MODEL.DEVICE)
     cfg.freeze()
     register_all(cfg)
     return cfg

@@ -10,6 +10,7 @@ from metaalign_det.explain.attention_share import (
     estimate,
     focus_difference,
 )
+from metaalign_det.explain.attention_study import Attention
 
 RNG = np.random.default_rng
 
@@ -109,3 +110,17 @@ def test_the_chart_of_focus_has_every_run_however_many(tmp_path, monkeypatch):
     attention_pictures.draw_focus(tmp_path / "x.png", numbers, "layercam", ["task"])
     named = [t.get_text() for t in drawn[0].axes[0].get_legend().get_texts()]
     assert set(numbers) <= set(named)
+
+
+def test_a_map_that_an_image_lacks_shifts_no_other(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        attention_pictures, "blend", lambda image, a: drawn.append((image, a)) or image
+    )
+    images = [np.full((20, 30, 3), value, np.uint8) for value in (10, 20, 30)]
+    maps = {0: np.full((20, 30), 1.0), 2: np.full((20, 30), 3.0)}
+    study = Attention("run", shown={"global": {"layercam": maps}})
+    args = (images, [None] * 3, [study], "layercam", ["global"], "title")
+    attention_pictures.draw_attention(tmp_path / "grid.png", *args)
+    assert [(i[0, 0, 0], a[0, 0]) for i, a in drawn] == [(10, 1.0), (30, 3.0)]
+    assert (tmp_path / "grid.png").is_file()

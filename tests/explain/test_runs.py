@@ -83,3 +83,13 @@ def test_a_model_is_that_of_its_checkpoint_and_frozen(run_folders):
     trainable = run.model(trainable=True)
     assert trainable.training
     assert any(p.requires_grad for p in trainable.parameters())
+
+
+def test_a_run_of_a_device_that_is_not_here_is_looked_into_on_the_cpu(tmp_path):
+    file = write_run(tmp_path / "run", detector_cfg(discriminators=())) / "config.yaml"
+    text = file.read_text()
+    # As little use here as another machine's mps or cuda:7.
+    file.write_text(text.replace("DEVICE: cpu", "DEVICE: meta"))
+    assert file.read_text() != text
+    (run,) = open_runs([str(tmp_path / "run")])
+    assert run.cfg.MODEL.DEVICE == "cpu"
