@@ -18,16 +18,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from metaalign_det.cli.quiet import silence_third_party
+from metaalign_det.cli.quiet import silence_third_party, warnings_alone
 from metaalign_det.errors import UserError
 
 if TYPE_CHECKING:
@@ -103,19 +102,6 @@ def _first(scores: dict) -> float:
     return _first(value) if isinstance(value, dict) else float(value)
 
 
-@contextmanager
-def _quiet(*names: str) -> Iterator[None]:
-    """Loggers, and what is below them, say warnings alone meanwhile."""
-    before = {name: logging.getLogger(name).level for name in names}
-    try:
-        for name in names:
-            logging.getLogger(name).setLevel(logging.WARNING)
-        yield
-    finally:
-        for name, level in before.items():
-            logging.getLogger(name).setLevel(level)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code: 0, or 2 for a mistake in the command."""
     silence_third_party()  # before Detectron2 is imported
@@ -139,7 +125,7 @@ def _print(args: argparse.Namespace, opts: Sequence[str]) -> None:
     configs = _configs(args, opts)
     base = _read(args.against) if args.against else {}
     found: dict[int, Scores] = {}
-    with _quiet("detectron2", "fvcore"), tempfile.TemporaryDirectory() as folder:
+    with warnings_alone("detectron2", "fvcore"), tempfile.TemporaryDirectory() as folder:
         for cfg in show_progress(configs, "models"):
             cfg.OUTPUT_DIR = folder  # a run's own results stay as they are
             found[cfg.SEED] = measure(cfg, args.batches, args.of)

@@ -16,6 +16,8 @@ import logging
 import sys
 from collections.abc import Callable, Iterable
 
+from .quiet import warnings_alone
+
 INTERRUPTED = "what was finished is in --output; the same command with --overwrite starts again"
 
 _ATTENTION = """\
@@ -146,14 +148,13 @@ def run(args: argparse.Namespace) -> int:
     for name in ("explain", "command"):  # of the parsers
         options.pop(name, None)
     command = options.pop("command_line", "")
-    for noisy in ("detectron2", "fvcore"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
     ours = logging.getLogger("metaalign_det.explain")
     handler = logging.StreamHandler(sys.stdout)
     ours.addHandler(handler)
     ours.setLevel(logging.INFO)
     try:
-        written = report(**options, progress=show_progress, command=command)
+        with warnings_alone("detectron2", "fvcore"):
+            written = report(**options, progress=show_progress, command=command)
     finally:
         ours.removeHandler(handler)
     print(f"{written.text}\n\nwritten to {written.folder}: {', '.join(written.files)}")

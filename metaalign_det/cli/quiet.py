@@ -43,6 +43,19 @@ def silenced_children() -> Iterator[None]:
             os.environ["PYTHONWARNINGS"] = before
 
 
+@contextmanager
+def warnings_alone(*names: str) -> Iterator[None]:
+    """Loggers, and what is below them, say warnings alone meanwhile."""
+    before = {name: logging.getLogger(name).level for name in names}
+    try:
+        for name in names:
+            logging.getLogger(name).setLevel(logging.WARNING)
+        yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
+
+
 def _no_cuda_runtime(record: logging.LogRecord) -> bool:
     return "No CUDA runtime" not in record.getMessage()
 

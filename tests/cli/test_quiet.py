@@ -10,7 +10,7 @@ import warnings
 
 import pytest
 
-from metaalign_det.cli.quiet import silence_third_party, silenced_children
+from metaalign_det.cli.quiet import silence_third_party, silenced_children, warnings_alone
 
 WARN = "import warnings; warnings.warn({!r}, {})"
 NOISE = [
@@ -49,6 +49,15 @@ def test_twice_is_once():
     assert len(logger.filters) == len(set(logger.filters))
     assert not logger.filter(logging.makeLogRecord({"msg": "is_fx_tracing will return"}))
     assert logger.filter(logging.makeLogRecord({"msg": "something else"}))
+
+
+def test_levels_of_loggers_come_back():
+    logger = logging.getLogger("detectron2")
+    before = logger.level
+    with pytest.raises(ZeroDivisionError), warnings_alone("detectron2"):
+        assert not logging.getLogger("detectron2.data").isEnabledFor(logging.INFO)
+        1 / 0  # noqa: B018
+    assert logger.level == before
 
 
 def _child(code: str) -> str:
