@@ -83,8 +83,6 @@ def run(args: argparse.Namespace) -> int:
     models = _load_models(args)
     kind = next(iter(models.values())).kind
     formats = choose_formats(args.format, kind)
-    statistics = take_statistics(list(models.values())[-1], of) if of else None
-    output.mkdir(parents=True, exist_ok=True)
     job = PredictJob(
         models,
         output,
@@ -92,6 +90,8 @@ def run(args: argparse.Namespace) -> int:
         top_k=args.top_k,
         pictures=not args.no_pictures,
     )
+    statistics = take_statistics(job.predictor, of) if of else None
+    output.mkdir(parents=True, exist_ok=True)
     job.run(files)
     written = job.write(formats)
     if args.export and job.example is not None:
