@@ -23,6 +23,7 @@ from .processes import decided_by_the_first
 from .run_folder import StartRun, check_unused, evaluation_folder, locked_folder
 from .scaling import scale_to_processes
 from .trainer import AdaptationTrainer
+from .values import check_values
 
 
 def train(
@@ -83,13 +84,14 @@ def evaluate(
         command_line: for the log.
 
     Raises:
-        UserError: there are no weights, or they are of another model.
+        UserError: there are no weights, or they are of another model; a value that cannot be.
     """
     if not resume and not cfg.MODEL.WEIGHTS:
         raise UserError(
             "--eval-only: MODEL.WEIGHTS is empty, and random weights are not worth evaluating; "
             "set it, or --resume to evaluate the last checkpoint in OUTPUT_DIR"
         )
+    check_values(cfg)
     run_folder, cfg = cfg.OUTPUT_DIR, cfg.clone()
     if not overwrite:
         cfg.defrost()

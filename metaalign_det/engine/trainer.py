@@ -230,8 +230,6 @@ class AdaptationTrainer(DefaultTrainer):
         """Scores by data set; with ``TEST.ADAPTIVE_BN``, under statistics of the target."""
         context: AbstractContextManager = nullcontext()
         if cfg.TEST.ADAPTIVE_BN:
-            if not cfg.DATASETS.TARGET:
-                raise UserError("TEST.ADAPTIVE_BN needs images: name some in DATASETS.TARGET")
             images = build_target_stream(cfg, seed=max(cfg.SEED, 0)).batches()
             context = adapted_batchnorm(
                 model, images, cfg.TEST.ADAPTIVE_BN, model.backbone_features
