@@ -28,7 +28,8 @@ from ..coordination.ops.roi_align import TwiceDifferentiableROIAlign
 from ..data.views.images import IMAGE_FORMATS
 from ..errors import UserError
 from ..files import write_json
-from .predict import ImageLike, Predictor
+from .predict import Predictor
+from .predict_images import ImageLike
 
 EXPORTS = ("onnx", "torchscript")
 OUTPUTS = {

@@ -24,7 +24,6 @@ from detectron2.config import CfgNode
 from detectron2.data import detection_utils
 from detectron2.data import transforms as T
 from detectron2.structures import Instances
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
@@ -32,12 +31,9 @@ from ..adaptation.adaptive_bn import adapt_batchnorm, tracking_layers
 from ..adaptation.contract import AdaptableModel
 from ..data.formats.class_names import ClassIndex
 from ..data.views.classification import build_classification_augmentations
-from ..data.views.images import read_image, to_rgb
 from ..errors import UserError
 from .predict_checkpoint import open_checkpoint
-
-#: An image: the path of a file, an array (H, W, 3) or (H, W) of uint8, or Pillow's.
-ImageLike = str | Path | NDArray | Image.Image
+from .predict_images import ImageLike, as_rgb, describe_image
 
 # Images that go through the backbone together when statistics are taken of them.
 _STATISTICS_BATCH = 8
@@ -269,7 +265,7 @@ class Predictor:
         try:
             self._augmentations(given)
         except ValueError as error:
-            what = f"{name}, {width}x{height} pixels" if name else _describe(image)
+            what = f"{name}, {width}x{height} pixels" if name else describe_image(image)
             reason = error if self.kind == "classification" else _VANISHES
             raise UserError(f"{what}: {reason}") from error
         tensor = torch.as_tensor(given.image.astype("float32").transpose(2, 0, 1))
@@ -341,40 +337,3 @@ class Predictor:
             if index.find(name) is None:
                 raise UserError(f"the model has no class {name!r}: {index.describe(name)}")
         return torch.tensor([index.find(name) for name in classes])
-
-
-def as_rgb(image: ImageLike, order: str = "RGB") -> NDArray:
-    """Any image as an array (H, W, 3) of uint8, RGB; as a person sees it.
-
-    Files and Pillow images are converted in the same way (:mod:`..data.views.images`). But only a
-    file is turned upright by its EXIF orientation: boxes are in the pixels of what was given.
-
-    Args:
-        image: path, array or Pillow image; a grey array (H, W) is spread over three channels.
-        order: of the channels of an array, "RGB" or "BGR".
-
-    Raises:
-        UserError: it cannot be read, or an array has another shape or type.
-    """
-    if order not in ("RGB", "BGR"):
-        raise UserError(f"the order of channels is RGB or BGR, not {order!r}")
-    if isinstance(image, str | Path):
-        return read_image(image, format="RGB")
-    if isinstance(image, Image.Image):
-        return to_rgb(image)
-    array = np.asarray(image)
-    if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,)):
-        raise UserError(
-            f"{_describe(image)} is none: arrays are uint8 of shape (H, W, 3) or (H, W)"
-        )
-    if array.ndim == 2:
-        return np.repeat(array[:, :, None], 3, axis=2)
-    return array[:, :, ::-1] if order == "BGR" else array
-
-
-def _describe(image: ImageLike) -> str:
-    if isinstance(image, str | Path):
-        return f"image {image}"
-    if isinstance(image, Image.Image):
-        return f"an image of {image.width}x{image.height} pixels"
-    return f"an array of shape {np.shape(image)} and type {np.asarray(image).dtype}"

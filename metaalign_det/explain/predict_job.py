@@ -12,9 +12,10 @@ from tqdm import tqdm
 
 from ..errors import UserError
 from ..files import file_below
-from .predict import Predictor, as_rgb
+from .predict import Predictor
 from .predict_draw import draw_classes_under, draw_detections_on, side_by_side
 from .predict_formats import CLASSIFICATION_FORMATS, DETECTION_FORMATS, Detections
+from .predict_images import as_rgb
 from .predict_inputs import InputFile, Video, require_utf8
 
 _PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png"}  # other images are drawn as PNG

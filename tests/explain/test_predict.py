@@ -9,7 +9,8 @@ from detectron2.data import detection_utils
 from PIL import Image
 
 from metaalign_det.errors import UserError
-from metaalign_det.explain.predict import Classification, Predictor, as_rgb
+from metaalign_det.explain.predict import Classification, Predictor
+from metaalign_det.explain.predict_images import as_rgb
 from metaalign_det.modeling.weight_files import write_safetensors
 from tests.explain.checkpoints import (
     NAMES,
