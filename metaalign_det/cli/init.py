@@ -43,8 +43,9 @@ def run(args: argparse.Namespace) -> int:
     from ..data.catalog.reading import read_once
     from ..data.doctor.detect import detect
     from ..files import write_text
-    from .init_plan import device_memory, plan_data, plan_training
+    from .init_plan import plan_data
     from .init_text import MINI_LONGEST, MINI_SIDE, config_text
+    from .init_training import device_memory, plan_training
 
     class_map = _class_map(args.class_map)
     source, target = detect(args.source), detect(args.target)

@@ -6,7 +6,8 @@ import json
 import textwrap
 from typing import Any
 
-from .init_plan import DataPlan, TrainingPlan
+from .init_plan import DataPlan
+from .init_training import TrainingPlan
 
 #: Pixels of the shorter side that the small detector sees, and of the longer at most.
 MINI_SIDE, MINI_LONGEST = 256, 448

@@ -11,7 +11,8 @@ import pytest
 from detectron2.data import MetadataCatalog
 
 from metaalign_det.cli.__main__ import main
-from metaalign_det.cli.init_plan import DataPlan, plan_data, plan_training
+from metaalign_det.cli.init_plan import DataPlan, plan_data
+from metaalign_det.cli.init_training import plan_training
 from metaalign_det.config import load_cfg
 from metaalign_det.data import check_data, register_all
 from metaalign_det.data.doctor.detect import detect
@@ -69,6 +70,25 @@ def test_yolo_scores_on_its_validation_images(tmp_path, drawings):
     cfg, domains = init("signs/data.yaml", drawings)
     assert [d.name for d in domains] == ["signs_train", "drawings", "signs_val"]
     assert cfg.TEST.EVAL_PERIOD > 0
+
+
+def test_a_yolo_target_need_not_have_label_files(tmp_path, capsys):
+    make_tiny_yolo(tmp_path / "signs")
+    for target in ("bare", "tested"):
+        make_tiny_yolo(tmp_path / target)
+    shutil.rmtree(tmp_path / "bare/labels")
+    shutil.rmtree(tmp_path / "tested/labels/train")
+    cfg, domains = init("signs", "bare")
+    assert [(d.name, d.images) for d in domains] == [
+        ("signs_train", 4), ("bare", 8), ("signs_val", 4)
+    ]  # fmt: skip
+    Path("my.yaml").unlink()
+    cfg, domains = init("signs", "tested")
+    names = [d.name.rstrip("_") for d in domains]
+    assert names == ["signs_train", "tested_train", "tested_val", "signs_val"]
+    assert main(["init", "bare", "signs", "--output", "other.yaml"]) != 0
+    message = capsys.readouterr().err
+    assert "bare, train" in message and "Are source and target exchanged?" in message
 
 
 def test_an_image_that_cannot_be_read_stops_nothing(tmp_path, drawings, capsys):

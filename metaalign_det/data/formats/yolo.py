@@ -195,6 +195,18 @@ def has_split(content: dict[str, Any], data_yaml: Path, root: Path, split: str) 
         return True
 
 
+def has_label_files(content: dict[str, Any], data_yaml: Path, root: Path, split: str) -> bool:
+    """Whether an image of a split has a label file: pictures of a target often have none.
+
+    A split that cannot be read counts as labelled: reading it will say what is wrong.
+    """
+    try:
+        images = _find_images(content, data_yaml, root, split)
+    except UserError:
+        return True
+    return any(os.path.exists(on_disk(label_file(image, root), root)) for image in images)
+
+
 def _path_of(place: str, base: Path, root: Path, where: str) -> Path:
     relative = place.strip()
     if relative.startswith("../"):
