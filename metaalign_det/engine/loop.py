@@ -106,6 +106,12 @@ class AdaptationLoop(SimpleTrainer):
                     self.iter,
                     self.scaler.scale,
                 )
+            if self.scaler.stuck:
+                raise NonFiniteLossError(
+                    f"at iteration {self.iter}: gradients have overflowed float16 many times in a "
+                    "row, in the end without loss scaling. The weights before these steps are "
+                    "unharmed; lower SOLVER.BASE_LR, or take SOLVER.AMP.DTYPE bfloat16"
+                )
         if result.finite:
             self.optimizer.step()
         share_statistics(self.model)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+_SMALLEST = 1.0  # scale, which is none
+_PATIENCE = 20  # steps in a row that may overflow without scale
+
 
 class LossScaler:
     """The scale that losses are multiplied by before half-precision differentiation.
@@ -20,13 +23,21 @@ class LossScaler:
         self.scale = float(scale)
         self.growth_interval = growth_interval
         self.good_steps = 0
+        self._hopeless = 0
+
+    @property
+    def stuck(self) -> bool:
+        """Whether gradients kept overflowing without scale, so that no step will ever be taken."""
+        return self._hopeless >= _PATIENCE
 
     def update(self, finite: bool) -> None:
         """Say whether the step's gradients were finite."""
         if not finite:
-            self.scale = max(self.scale / 2, 1.0)
+            self._hopeless = self._hopeless + 1 if self.scale <= _SMALLEST else 0
+            self.scale = max(self.scale / 2, _SMALLEST)
             self.good_steps = 0
             return
+        self._hopeless = 0
         self.good_steps += 1
         if self.good_steps == self.growth_interval:
             self.scale *= 2

@@ -189,6 +189,17 @@ def test_an_overflow_skips_the_step_and_halves_the_scale(hook):
         assert h.source.weights.values() == [1.0, 1.0, 1.0]
 
 
+def test_gradients_that_overflow_at_every_scale_end_the_training():
+    scaler = LossScaler(4.0)
+    cfg = tiny_cfg("MODEL.DA.GLOBAL.NORM", "")
+    h = Harness(cfg, [batch(1, 1, seed=0)] * 40, hook=False, scaler=scaler)
+    parameter = next(p for p in h.model.parameters() if p.requires_grad)
+    parameter.register_hook(lambda gradient: gradient * float("inf"))
+    with pytest.raises(NonFiniteLossError, match="SOLVER.AMP.DTYPE bfloat16"):
+        h.train(0, 40)
+    assert scaler.scale == 1.0 and 15 < h.iter < 40
+
+
 @pytest.mark.parametrize("order", ["first", "exact"])
 @pytest.mark.parametrize("role", ["alignment", "task"])
 def test_bfloat16_autocast_keeps_the_looking_objective_in_float32_in_exact_mode(order, role):
