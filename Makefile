@@ -51,7 +51,7 @@ docs: setup ## documents and API reference as pages in site/; a warning is an er
 
 clean: ## remove build products and caches; datasets, output and the environment stay
 	@rm -rf build dist site *.egg-info .pytest_cache .ruff_cache .mypy_cache
-	@find metaalign_det tools tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find metaalign_det benchmarks tools tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## clean, and remove the environment and output; datasets stay
 	@rm -rf output

@@ -89,7 +89,6 @@ setup(
         "filelock>=3.16",
         "safetensors>=0.5",
         "markupsafe>=2",
-        "scipy>=1.11",
     ],
     extras_require={
         "opencv": ["opencv-python>=4.10"],

@@ -156,6 +156,22 @@ def test_a_folder_that_is_no_environment_is_not_touched(clone, tmp_path):
     assert os.listdir(tmp_path / "thesis") == ["thesis.tex"]
 
 
+def test_an_environment_without_pip_gets_it_and_keeps_what_is_in_it(clone):
+    """uv makes such environments."""
+    make_setup(clone)
+    (clone / ".venv" / "metaalign-setup.txt").unlink()
+    (clone / "fail").write_text("-m pip --version")
+    assert make_setup(clone).returncode == 0
+    assert "-m ensurepip" in calls(clone) and "-m venv" not in calls(clone)
+
+
+def test_cdpath_does_not_lead_elsewhere(clone, tmp_path, monkeypatch):
+    (tmp_path / "other" / "tools").mkdir(parents=True)
+    monkeypatch.setenv("CDPATH", str(tmp_path / "other"))
+    assert make_setup(clone).returncode == 0
+    assert (clone / ".venv" / "metaalign-setup.txt").is_file()
+
+
 def test_an_unknown_detectron2_is_refused_before_anything_is_downloaded(clone, monkeypatch):
     monkeypatch.setenv("METAALIGN_DETECTRON2", "pip")
     done = make_setup(clone)

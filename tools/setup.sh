@@ -6,6 +6,7 @@
 # A second run finds the stamp and returns at once; an interrupted one continues where pip left
 # off. Whatever is missing ends in one sentence, below what pip said, and exit code 1.
 set -eu
+unset CDPATH # cd would look there first
 cd "$(dirname "$0")/.."
 venv=${1:-.venv}
 python=${2:-python3}
@@ -44,7 +45,9 @@ if [ -e "$venv" ] && [ ! -f "$venv/pyvenv.cfg" ] && [ -n "$(ls -A "$venv")" ]; t
 fi
 
 echo "Setting up $venv (once: about 3 minutes and 6 GB)"
-"$inside" -m pip --version >/dev/null 2>&1 || "$python" -m venv --clear "$venv" ||
+# An environment without pip, as uv makes them, keeps what is in it.
+"$inside" -m pip --version >/dev/null 2>&1 || "$inside" -m ensurepip >/dev/null 2>&1 ||
+    "$python" -m venv --clear "$venv" ||
     fail "$python cannot make a virtual environment in $venv: run 'apt-get install python3-venv'," \
         "or choose a folder of your own with VENV=..., $again"
 for names in "build" "base mini dev"; do
