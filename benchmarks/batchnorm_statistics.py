@@ -124,6 +124,8 @@ def _print(args: argparse.Namespace, opts: Sequence[str]) -> None:
         raise UserError(f"--batches must be positive, not {args.batches}")
     configs = _configs(args, opts)
     base = _read(args.against) if args.against else {}
+    if args.output:
+        Path(args.output).parent.mkdir(parents=True, exist_ok=True)  # fails before the work
     found: dict[int, Scores] = {}
     with warnings_alone("detectron2", "fvcore"), tempfile.TemporaryDirectory() as folder:
         for cfg in show_progress(configs, "models"):

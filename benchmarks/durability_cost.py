@@ -71,6 +71,8 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--folder", type=Path, help="on the disk to measure; default: a temporary")
     args = parser.parse_args()
+    if args.rounds < 1:
+        parser.error(f"--rounds must be positive, not {args.rounds}")
     torch.set_num_threads(1)
     folder = Path(tempfile.mkdtemp(dir=args.folder))
     try:

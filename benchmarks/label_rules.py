@@ -70,6 +70,9 @@ def find_objects(run: RunFolder, data: str, threshold: float) -> Finds:
             if sample.boxes is None or sample.classes is None:
                 raise UserError(f"{data} has no labels, by which rules could be judged")
             boxes = Boxes(torch.as_tensor(sample.boxes, dtype=torch.float32).reshape(-1, 4))
+            if not len(boxes):
+                truth.append(torch.full((len(x),), -1))
+                continue
             overlap, which = pairwise_iou(x.pred_boxes.to("cpu"), boxes).max(1)
             classes = torch.as_tensor(sample.classes)[which]
             truth.append(torch.where(overlap >= _OVERLAP, classes, -1))
@@ -105,8 +108,9 @@ def _by_centroid(features: Tensor, weights: Tensor, rounds: int) -> Tensor:
 
 
 def _vote(nearness: Tensor, names: Tensor) -> Tensor:
-    nearest = nearness.topk(min(NEIGHBOURS, len(names) - 1), 1).indices
-    return names[nearest].sum(1).argmax(1)
+    near, which = nearness.topk(min(NEIGHBOURS, len(names) - 1), 1)
+    votes = names[which] * near.isfinite()[..., None]  # fewer where fewer may vote
+    return votes.sum(1).argmax(1)
 
 
 def accuracies(finds: Finds, num_classes: int) -> dict[str, list[float]]:

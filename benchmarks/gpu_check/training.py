@@ -43,7 +43,7 @@ def training_checks(device: str, steps: int) -> Iterator[Check]:
         "largest relative difference: rounding, which SGD with momentum has not yet amplified",
     )  # fmt: skip
     yield Check(
-        "miniature", f"mean loss of the last {max(steps // 2, 1)} of {steps} steps", runs.last, 0.1,
+        "miniature", f"mean loss of the last {steps - steps // 2} of {steps} steps", runs.last, 0.1,
         "relative: single steps drift apart, since regions at the edge of a threshold change "
         "sides; their mean may not",
     )  # fmt: skip

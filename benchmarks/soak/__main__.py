@@ -77,12 +77,12 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=Path("output/soak"))
     args = parser.parse_args()
     torch.set_num_threads(1)
-    shutil.rmtree(args.output, ignore_errors=True)
-    args.output.mkdir(parents=True)
+    _empty(args.output)
     seconds = 60 * args.minutes
     alone = max(20.0, 0.15 * seconds if args.processes else seconds)
     share = (seconds - alone) / max(1, len(args.processes))
     report: dict = {"minutes": args.minutes, "seed": args.seed, "disturbances": [], "failures": []}
+    write_json(args.output / "soak.json", report)
     for processes in args.processes:
         _soak(args, processes, time.monotonic() + share, report)
     report["steady"] = _steady(args.output, alone)
@@ -90,6 +90,14 @@ def main() -> int:
     print(_table(report))
     print(f"everything: {args.output / 'soak.json'}")
     return 1 if report["failures"] else 0
+
+
+def _empty(folder: Path) -> None:
+    """Make the folder; remove what an earlier soak has left in it, and nothing else."""
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "soak.json").is_file():
+        raise SystemExit(f"{folder} is there and no earlier soak: remove it, or choose --output")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
 
 
 def _soak(args: argparse.Namespace, processes: int, until: float, report: dict) -> None:

@@ -3,6 +3,7 @@
 metaalign-det benchmark --preset r50                        # ResNet-50-C4, 256 px
 metaalign-det benchmark --preset mini --rounds 20 --output output/benchmark/mini.json
 metaalign-det benchmark --config-file my.yaml --image-size 600 800 -- MODEL.DEVICE cuda
+metaalign-det benchmark --check-gpu --help                  # another: a GPU against the CPU
 
 Time: the arms run in turn, round after round, in one process; the ratio to plain is the median over
 rounds. Memory: each arm in a fresh process. Images are noise; weights are random.
@@ -85,8 +86,7 @@ def arguments() -> argparse.Namespace:
     args = parser.parse_args()
     if (args.preset is None) == (args.config_file is None):
         parser.error("name either --preset or --config-file")
-    if "plain" not in args.arms:
-        args.arms = ["plain", *args.arms]  # what the others are compared with
+    args.arms = list(dict.fromkeys(["plain", *args.arms]))  # that is what the others go by
     if args.rounds < 1 or args.discard < 0:
         parser.error("--rounds must be at least 1 and --discard at least 0")
     return args

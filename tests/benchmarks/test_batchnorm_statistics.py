@@ -99,3 +99,10 @@ def test_the_difference_is_that_of_each_run():
 def test_what_cannot_be_measured_is_one_sentence(opts, message, capsys):
     assert main([*ARGS, *opts]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_the_file_goes_into_a_new_folder(tmp_path, monkeypatch):
+    score = {"as they came": {"watercolor_test": 1.0}}
+    monkeypatch.setattr("benchmarks.batchnorm_statistics.measure", lambda *_: score)
+    assert main([*ARGS, "--output", "new/folder/bn.json", *OPTS]) == 0
+    assert (tmp_path / "new" / "folder" / "bn.json").is_file()

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
-from benchmarks.label_rules import Finds, accuracies, main, named_by_rule
+from benchmarks.label_rules import Finds, accuracies, find_objects, main, named_by_rule
+from metaalign_det.explain.samples import Sample
+from tests.tiny import tiny_cfg, tiny_model
 
 
 @pytest.fixture
@@ -39,3 +43,17 @@ def test_a_find_does_not_vote_for_itself(finds):
 def test_a_folder_that_is_no_run_is_one_sentence(tmp_path, capsys):
     assert main([str(tmp_path / "nothing"), "--data", "mini_openmoji_val"]) == 2
     assert "there is no folder" in capsys.readouterr().err
+
+
+def test_finds_of_nothing_have_no_vote(finds):
+    finds = finds._replace(truth=torch.tensor([1, 1, 0] + [-1] * 37))
+    votes = named_by_rule(finds, num_classes=2)["15 neighbours' true names"]
+    assert votes[2] == 1
+
+
+def test_an_image_without_objects_holds_finds_of_nothing(monkeypatch):
+    model = tiny_model(tiny_cfg()).eval()
+    blank = Sample({"image": torch.zeros(3, 64, 64)}, np.zeros((0, 4)), np.zeros(0, int))
+    monkeypatch.setattr("metaalign_det.explain.samples.read_samples", lambda *_: [blank])
+    found = find_objects(SimpleNamespace(model=lambda: model, cfg=None), "d", 0.0)
+    assert len(found.truth) > 0 and (found.truth == -1).all()

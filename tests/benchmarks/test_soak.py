@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import random
 
+import pytest
 import torch
 
-from benchmarks.soak.__main__ import _table
+from benchmarks.soak.__main__ import _empty, _table
 from benchmarks.soak.attempts import Disturbance
 from benchmarks.soak.compare import differences
 from metaalign_det.modeling.checksums import seal_archive
@@ -57,3 +58,14 @@ def test_the_table_counts_by_processes_and_disturbance():
     assert "killed at: fsync 2" in text
     assert "resident memory 1.0 -> 2.0 MB, open files 8.0 -> 9.0" in text
     assert "|" not in _table({"disturbances": [], "steady": steady})
+
+
+def test_a_folder_of_something_else_is_not_emptied(tmp_path):
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(SystemExit, match="is there and no earlier soak"):
+        _empty(tmp_path)
+    assert (tmp_path / "thesis.tex").read_text() == "x"
+    (tmp_path / "soak.json").write_text("{}")
+    _empty(tmp_path)
+    assert not any(tmp_path.iterdir())
+    _empty(tmp_path)

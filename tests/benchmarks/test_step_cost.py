@@ -8,6 +8,7 @@ import pytest
 import torch
 from detectron2.utils.events import EventStorage
 
+from benchmarks.step_cost.__main__ import arguments
 from benchmarks.step_cost.arms import ARMS
 from benchmarks.step_cost.measure import Bench, Timings, measure_time
 from benchmarks.step_cost.tables import as_json, rows_of
@@ -158,3 +159,9 @@ def test_the_authors_scheme_looks_ahead_with_every_parameter_and_alpha_as_given(
     assert relative_error(ahead[name], plain[name]) > 1e-3  # the step is long enough to show
     for name, g in expected.items():
         assert relative_error(ahead[name].double(), g.double()) < 1e-3, name
+
+
+def test_an_arm_that_is_named_twice_is_measured_once(monkeypatch):
+    command = "step_cost --preset mini --arms first-task first-task"
+    monkeypatch.setattr("sys.argv", command.split())
+    assert arguments().arms == ["plain", "first-task"]
