@@ -185,8 +185,8 @@ def bar_chart(
         legend: see :class:`.Figure`.
     """
     values = [v for _, heights, _ in series for v in heights if math.isfinite(v)]
-    low, high = min(0.0, min(values, default=0.0)), max(values, default=1.0) or 1.0
-    high += 0.06 * (high - low)
+    low, high = min([0.0, *values]), max([0.0, *values])
+    high = high + 0.06 * (high - low) if high > low else 1.0
 
     def py(y: Any) -> Any:
         return _HEIGHT - _BOTTOM - (y - low) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)

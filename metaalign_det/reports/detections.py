@@ -110,5 +110,6 @@ def _draw(
             color="white",
             va="top",
             clip_on=True,
+            parse_math=False,
             bbox={"facecolor": colour, "edgecolor": "none", "pad": 0.8},
         )

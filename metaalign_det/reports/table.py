@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from numbers import Real
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
 
 from ..errors import UserError
-from ..files import write_json
+from ..files import write_json, write_text
 from .statistics import mean_and_sd
 
 Cell = str | float | Sequence[float] | None
@@ -37,7 +37,9 @@ def format_cell(cell: Cell, digits: int = 1) -> str:
     if isinstance(cell, Real):
         if math.isnan(cell):
             return "–"
-        return str(cell) if isinstance(cell, int) else f"{float(cell):.{digits}f}"
+        if isinstance(cell, Integral):
+            return str(cell)
+        return f"{round(float(cell), digits) + 0.0:.{digits}f}"  # no "-0.0"
     mean, sd = mean_and_sd(cell)
     text = format_cell(mean, digits)
     return text if math.isnan(sd) else f"{text} ± {sd:.{digits}f}"
@@ -70,9 +72,12 @@ def format_table(
         "left" if any(isinstance(line[i], str) for line in cells) else "right"
         for i in range(len(columns))
     ]
+    texts = [list(columns), *([format_cell(c, digits) for c in line] for line in cells)]
+    if style == "markdown":
+        texts = [[text.replace("|", "\\|") for text in line] for line in texts]
     table = tabulate(
-        [[format_cell(c, digits) for c in line] for line in cells],
-        headers=list(columns),
+        texts[1:],
+        headers=texts[0],
         tablefmt=_STYLES[style],
         colalign=align if cells else None,
         disable_numparse=True,
@@ -103,7 +108,7 @@ def write_results(
     for path in (path_md, path_json):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
     table = format_table(rows, columns, title, style="markdown", digits=digits)
-    Path(path_md).write_text("\n\n".join([table, *notes]) + "\n", encoding="utf-8")
+    write_text(path_md, "\n\n".join([table, *notes]) + "\n")
     write_json(
         path_json,
         {

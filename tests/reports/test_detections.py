@@ -44,3 +44,9 @@ def test_rows_that_do_not_fit_the_images_are_refused(tmp_path):
         draw_detections(IMAGES, {"a": [NOTHING]}, ["car"], tmp_path / "x.png")
     with pytest.raises(UserError, match="at least one image"):
         draw_detections([], {"a": []}, ["car"], tmp_path / "x.png")
+
+
+def test_dollars_in_names_are_no_formula(tmp_path):
+    found = ([[10, 10, 40, 40]], [0], [0.9])
+    draw_detections(IMAGES, {"a": [found, NOTHING]}, [r"$\5 or $10"], tmp_path / "x.png")
+    assert count(tmp_path / "x.png", 0) > 100

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 
+import numpy as np
 import pytest
 
 from metaalign_det.errors import UserError
@@ -30,6 +31,8 @@ def test_mean_and_sample_deviation_leave_nan_out():
     [
         ("a", "a"),
         (3, "3"),
+        (np.int64(3), "3"),
+        (-0.001, "0.00"),
         (3.14159, "3.14"),
         ([40.0, 44.0], "42.00 ± 2.83"),
         ([40.0], "40.00"),
@@ -49,6 +52,7 @@ def test_text_and_markdown_tables():
     markdown = format_table(ROWS, COLUMNS, "Mini", style="markdown").splitlines()
     assert markdown[0] == "## Mini"
     assert [c.strip() for c in markdown[5].strip("|").split("|")] == ["SW-DA", "49.9", "–"]
+    assert r"| a\|b " in format_table([{"method": "a|b"}], ["method"], style="markdown")
     assert format_table([], COLUMNS).split()[:3] == COLUMNS
     with pytest.raises(UserError, match="'html' is none of text, markdown"):
         format_table(ROWS, COLUMNS, style="html")

@@ -119,7 +119,8 @@ def diagnose(groups: Sequence[Group], dataset: str, metric: str) -> Diagnoses:
     notes: list[str] = []
     truth = None
     try:
-        truth = read_ground_truth(dataset, groups[0].first)
+        tested = (run for group in groups for run in group if dataset in run.tests)
+        truth = read_ground_truth(dataset, next(tested, groups[0].first))
     except UserError as error:
         notes.append(
             f"The images of {dataset} are not here, so errors cannot be told apart and no samples "
@@ -161,14 +162,15 @@ def _diagnose_run(
 
 
 def _diagnose_classifier(answers: Sequence[Mapping], confusion: Mapping) -> Diagnosis:
-    # JSON has no NaN: the score of a model that has diverged.
+    # In one order, so that a resample is of the same images in every run: each process of an
+    # evaluation appends its own. JSON has no NaN: the score of a model that has diverged.
     by_image = {
         a["image_id"]: (
             a["label"],
             a["predicted"],
             math.nan if a["score"] is None else a["score"],
         )
-        for a in answers
+        for a in sorted(answers, key=lambda a: str(a["image_id"]))
     }
     return Diagnosis(
         confusion["classes"],

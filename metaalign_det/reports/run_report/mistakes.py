@@ -125,9 +125,13 @@ def calibration_section(comparison: Comparison) -> Section:
         rows.append(row)
     note = (
         "Expected calibration error over ten bins of the score, in points. Below the diagonal "
-        "scores promise too much. A detection is right if it finds an object at IoU above 0.5; all "
-        "saved detections count, most of which have low scores."
+        "scores promise too much."
     )
+    if not comparison.metric.startswith("classification/"):
+        note += (
+            " A detection is right if it finds an object at IoU above 0.5; all saved detections "
+            "count, most of which have low scores."
+        )
     blocks.append(Table("Calibration error in points", columns, rows, note))
     return Section("calibration", "Calibration", blocks, facts)
 

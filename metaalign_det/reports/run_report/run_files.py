@@ -20,6 +20,11 @@ from ..metrics import Series, read_metrics
 
 STUDENT, TEACHER = "student", "teacher"
 
+#: Kinds of files in ``inference/`` that are lists, and what each of their rows has.
+_ROWS = {
+    "detections": {"image_id", "class", "bbox", "score"},
+    "predictions": {"image_id", "label", "predicted", "score"},
+}
 #: First part of the names of scores, as the evaluators give them.
 TASKS = ("voc", "classification", "bbox")
 #: What a score is compared by, the first that the runs have.
@@ -123,13 +128,22 @@ class RunFiles:
             its content, which may be empty; None where there is no such file.
 
         Raises:
-            UserError: it cannot be read.
+            UserError: it cannot be read, or is something else.
         """
         folder = self.folder / "inference" / dataset
         if not folder.is_dir():
             return None
         path = report_path(folder, kind, dataset, ".json")
-        return _read_json(path) if path.is_file() else None
+        if not path.is_file():
+            return None
+        content = _read_json(path)
+        keys = _ROWS.get(kind, set())
+        rows = content if kind in _ROWS else [content]
+        if not isinstance(rows, list) or not all(
+            isinstance(row, dict) and row.keys() >= keys for row in rows
+        ):
+            raise UserError(f"{path} is not what an evaluation writes; remove it or evaluate again")
+        return content
 
 
 def parse_score_key(name: str, tests: Iterable[str]) -> ScoreKey | None:
@@ -236,9 +250,11 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def _is_run(folder: Path) -> bool:
+    if not (folder / _CONFIG).is_file():
+        return False
     metrics = folder / "metrics.json"
-    has_results = metrics.is_file() and metrics.stat().st_size or (folder / "inference").is_dir()
-    return (folder / _CONFIG).is_file() and bool(has_results)
+    # Empty: a training before its first record. An evaluation alone has no such file.
+    return metrics.stat().st_size > 0 if metrics.is_file() else (folder / "inference").is_dir()
 
 
 def _is_repetition(folder: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -47,6 +48,8 @@ def choose_samples(before: Diagnosis, after: Diagnosis, truth: LabelledImages, m
     """
     a, b = _mistakes(before, truth), _mistakes(after, truth)
     both = [Sample(image, a[image], b[image]) for image in a if image in b]
+    # Ties, as all of a classifier's are, in no order: the first images are all of one class.
+    random.Random(0).shuffle(both)
     better = sorted((s for s in both if s.after < s.before), key=lambda s: s.after - s.before)
     worse = sorted((s for s in both if s.after > s.before), key=lambda s: s.before - s.after)
     kept = worse[: max(most // 2, most - len(better))]

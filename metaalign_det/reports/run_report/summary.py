@@ -66,7 +66,9 @@ def _headline(comparison: Comparison, findings: list[Finding]) -> Verdict:
     nearest = comparison.best_other().label
     finding = next(f for f in findings if f.label == nearest)
     said = _sentence(comparison, finding, main=True)
-    if len(findings) > 1 and comparison.best() is comparison.baseline:
+    # By the means of all seeds; of those that both have, it may be better.
+    ahead = finding.difference.mean > 0
+    if len(findings) > 1 and comparison.best() is comparison.baseline and not ahead:
         text = f"No setting beats {comparison.baseline.label}. The nearest: {said.text}"
         return Verdict(text, said.badge, said.tone, main=True)
     return said
@@ -77,9 +79,11 @@ def _sentence(comparison: Comparison, finding: Finding, main: bool = False) -> V
     base, name = comparison.baseline, comparison.metric_name
     if _unknown(finding):
         means = [comparison.mean(g, comparison.target) for g in (base, group)]
+        shared = base.runs.keys() & group.runs.keys()
+        reason = "no seed has a score of both" if shared else "they share no seed"
         return Verdict(
             f"{group.label} reaches {number(means[1])} % on {comparison.target}, {base.label} "
-            f"{number(means[0])} %; they share no seed, so they are not compared.",
+            f"{number(means[0])} %; {reason}, so they are not compared.",
             "not compared",
             main=main,
         )
@@ -187,8 +191,8 @@ def _calibrated(comparison: Comparison) -> Verdict | None:
 
 def _warnings(comparison: Comparison, findings: list[Finding]) -> list[Block]:
     notes = [
-        f"{g.label}, seed {seed}: stopped at iteration {run.iteration} of {run.max_iter}; its "
-        "scores are those of its last evaluation."
+        f"{g.label}, seed {seed}: stopped at iteration {run.iteration} of {run.max_iter}; "
+        + ("its scores are those of its last evaluation." if run.scores else "it has no scores.")
         for g in comparison.groups
         for seed, run in g.runs.items()
         if not run.is_complete

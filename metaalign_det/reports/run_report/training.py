@@ -31,6 +31,7 @@ _QUANTITIES = {
     "relative_change": "Relative change of the gradient by looking ahead",
     "step_ratio": "Length of the inner step relative to the weights",
 }
+_LEVELS = {"beta": (1.0, "plain step"), "cosine": (0.0, "orthogonal"), "inner": (0.0, "orthogonal")}
 
 
 def curves_section(comparison: Comparison) -> Section:
@@ -131,8 +132,7 @@ def coordination_section(comparison: Comparison) -> Section:
             legend = [(swatch(i), stage) for i, stage in enumerate(stages) if stage]
             if len(roles) > 1:
                 legend += [(grey_swatch(i), f"role {role}") for i, role in enumerate(roles)]
-            level = {"beta": (1.0, "plain step"), "cosine": (0.0, "orthogonal")}.get(quantity)
-            level = (0.0, "") if quantity == "inner" else level
+            level = _LEVELS.get(quantity)
             blocks.append(
                 line_chart(f"{title}, {group.label}", lines, reference=level, legend=legend)
             )

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ...errors import UserError
-from ...files import write_text
+from ...files import printable, write_text
 from ..document import Document, Section
 from ..render import to_html, to_json, to_markdown
 from .comparison import Comparison, compare
@@ -37,10 +37,12 @@ SECTIONS: tuple[Callable[[Comparison], Section], ...] = (
     cost_section,
 )
 
+_PAGES = (".html", ".htm")
 #: Stems of ``.json`` files that runs and sweeps keep in their folders.
 _OF_RUNS = ("metrics", "result", "selection", "run", "job")
-# What tells an earlier report's files from others: the subtitle, and keys of the summary.
+# What tells an earlier report's files from others: footer, subtitle, and keys of the summary.
 _SUBTITLE = re.compile(r"^\d+ runs of \d+ settings, compared by ", re.MULTILINE)
+_FOOTER = "Written by metaalign-det report"
 _SUMMARY = {"baseline", "best", "target", "metric", "differences"}
 
 
@@ -73,11 +75,11 @@ def write_report(
         Path: ``output``.
 
     Raises:
-        UserError: a folder that holds no run, runs without results, an unknown name; the
-            Markdown or JSON file beside ``output`` is a run's, or is there and no report.
+        UserError: a folder that holds no run, runs without results, an unknown name; ``output``,
+            or the Markdown or JSON file beside it, is a run's, or is there and no report.
     """
     output = Path(output)
-    if output.suffix.lower() not in (".html", ".htm"):
+    if output.suffix.lower() not in _PAGES:
         raise UserError(f"--output {output}: the report is a file, name it *.html")
     _check_beside(output)
     groups = group_runs(find_runs(runs))
@@ -93,14 +95,14 @@ def write_report(
         [section for section in sections if section.blocks],
     )
     output.parent.mkdir(parents=True, exist_ok=True)
-    write_text(output, to_html(document))
-    write_text(output.with_suffix(".md"), to_markdown(document))
+    write_text(output, printable(to_html(document)))
+    write_text(output.with_suffix(".md"), printable(to_markdown(document)))
     to_json(document, output.with_suffix(".json"))
     return output
 
 
 def _check_beside(output: Path) -> None:
-    """Nothing but an earlier report is overwritten by the files that the user has not named.
+    """Nothing but an earlier report is overwritten.
 
     Raises:
         UserError: see :func:`write_report`.
@@ -110,20 +112,23 @@ def _check_beside(output: Path) -> None:
             f"--output {output}: beside it goes {output.stem}.json, which is the name of a file "
             "that runs keep themselves; choose another name, such as report.html"
         )
-    for path in (output.with_suffix(".md"), output.with_suffix(".json")):
+    for path in (output, output.with_suffix(".md"), output.with_suffix(".json")):
         if path.exists() and not _is_report(path):
+            beside = "" if path == output else f" beside it goes {path.name}, and"
             raise UserError(
-                f"--output {output}: beside it goes {path.name}, and the {path} that is there is "
-                "no earlier report; choose another name, or move that file away"
+                f"--output {output}:{beside} the {path} that is there is no earlier report; "
+                "choose another name, or move that file away"
             )
 
 
 def _is_report(path: Path) -> bool:
-    """Whether a Markdown or JSON file has been written by :func:`write_report`."""
+    """Whether a file has been written by :func:`write_report`."""
     try:
         text = path.read_text(encoding="utf-8")
         if path.suffix == ".md":
             return _SUBTITLE.search(text) is not None
+        if path.suffix.lower() in _PAGES:
+            return _FOOTER in text
         summary = json.loads(text)["summary"]
         return isinstance(summary, dict) and summary.keys() >= _SUMMARY
     except (OSError, ValueError, LookupError, TypeError, RecursionError):

@@ -119,3 +119,22 @@ def test_a_run_that_was_evaluated_once_more_is_one_run(tmp_path):
     # Of other weights it is something else.
     assert [run.folder.name for run in find_runs([tmp_path])] == ["seed0", "eval-2"]
     assert [run.folder.name for run in find_runs([folder / "eval-1"])] == ["eval-1"]
+
+
+def test_a_training_before_its_first_record_is_no_run_yet(tmp_path):
+    write_detector(tmp_path / "all" / "done", 0, 40.0, adapts=True)
+    begun = write_detector(tmp_path / "all" / "begun", 1, 40.0, adapts=True)
+    (begun / "metrics.json").write_text("")  # and inference/, of an evaluation that early
+    assert [run.folder.name for run in find_runs([tmp_path / "all"])] == ["done"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [("predictions", "[1]"), ("predictions", '[{"image_id": 0}]'), ("confusion", "[1]")],
+)
+def test_a_file_that_no_evaluation_has_written_is_named(tmp_path, kind, content):
+    folder = write_classifier(tmp_path / "run", 0, 7)
+    file = folder / "inference" / "figures_test" / f"{kind}_figures_test.json"
+    file.write_text(content)
+    with pytest.raises(UserError, match=f"{file} is not what an evaluation writes"):
+        read_run(folder).inference(kind, "figures_test")

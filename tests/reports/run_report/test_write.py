@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import time
 
 import numpy as np
 import pytest
+import yaml
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from metaalign_det.errors import UserError
@@ -168,6 +171,7 @@ def test_classifiers_have_confusions_and_calibration(tmp_path, catalog):
     assert numbers["confusion"]["after"]["matrix"] == [[17, 3], [0, 0]]
     ece = numbers["calibration"]["after"]["figures_test"]["ece"]
     assert ece == pytest.approx([0.0, 0.1])
+    assert "IoU" not in markdown
 
 
 @pytest.mark.parametrize(
@@ -345,3 +349,68 @@ def test_a_classifier_that_has_diverged_is_reported(tmp_path, catalog):
     _, markdown, numbers = texts(write_report(runs, tmp_path / "report.html"))
     assert "after says dog (nan%), wrong" in markdown
     assert numbers["calibration"]["after"]["figures_test"]["answers"] == [0]
+
+
+def test_answers_are_compared_image_by_image_in_whatever_order_they_were_saved(tmp_path, catalog):
+    """Two processes append one behind the other; one alone goes through all images in turn."""
+    for label, step in (("one", 1), ("two", 3)):
+        folder = write_classifier(tmp_path / label, 0, 6)
+        file = folder / "inference" / "figures_test" / "predictions_figures_test.json"
+        answers = json.loads(file.read_text())
+        file.write_text(json.dumps([a for start in range(step) for a in answers[start::step]]))
+    (tmp_path / "two" / "config.yaml").open("a").write("OTHER: 1\n")
+    runs = {label: tmp_path / label for label in ("one", "two")}
+    (difference,) = facts(write_report(runs, tmp_path / "report.html"))["summary"]["differences"]
+    assert (difference["low_over_images"], difference["high_over_images"]) == (0.0, 0.0)
+
+
+def test_a_setting_that_is_better_on_the_common_seeds_is_not_called_beaten(runs, tmp_path):
+    for seed, score in enumerate((35.0, 45.0, 55.0)):
+        write_detector(tmp_path / "base" / f"seed{seed}", seed, score, adapts=False)
+    again = {"SOLVER": {"MAX_ITER": 100, "BASE_LR": 0.2}}
+    write_detector(tmp_path / "poor", 0, 30.0, adapts=True, config=again)
+    write_detector(tmp_path / "good", 0, 39.0, adapts=True)
+    given = {name: tmp_path / name for name in ("base", "poor", "good")}
+    _, markdown, _ = texts(write_report(given, tmp_path / "report.html"))
+    assert "good is better on the target (tiny_ink_test) than base by 4.0 points" in markdown
+    assert "No setting beats" not in markdown
+
+
+def test_scores_that_are_missing_are_not_taken_for_seeds_that_differ(runs, tmp_path):
+    write_detector(tmp_path / "nan", 0, float("nan"), adapts=True)
+    given = {"before": runs["before"], "after": tmp_path / "nan"}
+    _, markdown, _ = texts(write_report(given, tmp_path / "report.html"))
+    assert "after reaches – % on tiny_ink_test" in markdown
+    assert "no seed has a score of both, so they are not compared" in markdown
+
+
+def test_images_are_found_by_a_run_that_was_tested_on_them(runs, tmp_path):
+    folder = runs["before"] / "seed0"
+    shutil.rmtree(folder / "inference")
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config["DATASETS"] |= {"TEST": [SOURCE], "REGISTER": ["gone=/nowhere"]}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    given = {"before": folder, "after": runs["after"]}
+    _, markdown, numbers = texts(write_report(given, tmp_path / "report.html"))
+    assert f"The images of {TARGET} are not here" not in markdown
+    assert list(numbers["errors"]) == ["after"]
+
+
+def test_a_page_that_is_no_report_is_not_written_over(runs, tmp_path):
+    (tmp_path / "report.html").write_text("<p>of pytest</p>")
+    with pytest.raises(UserError, match="report.html: the .*report.html that is there is no earl"):
+        write_report(runs, tmp_path / "report.html")
+    assert (tmp_path / "report.html").read_text() == "<p>of pytest</p>"
+
+
+def test_labels_that_are_not_utf_8_are_escaped(runs, tmp_path):
+    label = os.fsdecode(b"caf\xe9")
+    html, markdown, _ = texts(write_report({label: runs["before"]}, tmp_path / "report.html"))
+    assert "caf\\udce9" in html and "caf\\udce9" in markdown
+
+
+def test_a_run_that_was_stopped_before_any_evaluation_is_not_told_to_have_scores(runs, tmp_path):
+    metrics = runs["after"] / "seed2" / "metrics.json"
+    metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[:2]))
+    _, markdown, _ = texts(write_report(runs, tmp_path / "report.html"))
+    assert "after, seed 2: stopped at iteration 40 of 100; it has no scores." in markdown
