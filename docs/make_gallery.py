@@ -300,11 +300,12 @@ def _filled(text: str) -> str:
 _HEAD = """\
 # Gallery
 
-Every picture with the command that made it, written by `python -m docs.make_gallery`. The runs are
-short ones of the miniatures with one seed: they show how to read the pictures and which way
-something points, not what a method gains. `metaalign-det demo detection SOLVER.CHECKPOINT_PERIOD
-100` and `metaalign-det demo classification` make such runs. Each command also writes its numbers as
-JSON and Markdown, and `metaalign-det explain COMMAND --help` says what it reads."""
+Every picture with the command that made it, written by `python -m docs.make_gallery output/demo
+output/demo_classification`. The runs are short ones of the miniatures with one seed: they show how
+to read the pictures and which way something points, not what a method gains. `metaalign-det demo
+detection SOLVER.CHECKPOINT_PERIOD 100` and `metaalign-det demo classification` make such runs; add
+`--output FOLDER` if output/demo holds other ones. Each command also writes its numbers as JSON and
+Markdown, and `metaalign-det explain COMMAND --help` says what it reads."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

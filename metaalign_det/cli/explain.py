@@ -118,7 +118,7 @@ def _add_gradients(add: Callable) -> None:
     add("--batches", type=int, default=12, metavar="N", help="training batches (default: 12)")
     add("--alphas", type=float, nargs="+", default=(-0.3, -0.1, -0.03, 0.03, 0.1, 0.3),
         metavar="A", help="lengths of the step along -g; negative ones go the other way (default: "
-        "-0.3 -0.1 -0.03 0.03 0.1 0.3)")  # fmt: skip
+        "-0.3 -0.1 -0.03 0.03 0.1 0.3); RUNs stand before this option")  # fmt: skip
     add("--over-training", action="store_true", help="every checkpoint of each run, not the last "
         "alone")  # fmt: skip
     add("--first-order", dest="second_order", action="store_false", help="leave out both halves, "

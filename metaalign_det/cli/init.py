@@ -31,7 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     mapped = "a name in the labels and the class it becomes: renames, merges; repeatable"
     add("--class-map", metavar="NAME=CLASS", action="append", default=[], help=mapped)
     add("--output", metavar="FILE", help="default: <source>2<target>.yaml, here")
-    add("--model", default="auto", help="resnet101, resnet50 or mini (small, for a CPU); auto")
+    add("--model", default="auto", help="resnet101, resnet50 or mini (small, for a CPU); default: "
+        "auto, by the GPU and the kind of labels")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:

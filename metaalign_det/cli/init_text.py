@@ -76,7 +76,7 @@ def _detector(data: DataPlan, training: TrainingPlan) -> str:
             LOCAL: {ENABLED: True} # at every pixel, strongly
             GLOBAL: {ENABLED: True} # of whole images, weakly
             CONTEXT: True # regions see what the discriminators see
-        METAALIGN: # Wei et al., CVPR 2021: alignment and detection do not work against each other
+        METAALIGN: # Wei et al., CVPR 2021: how alignment and task share a step; False: SW-DA
           ENABLED: True
         """)
     if training.model != "mini":
@@ -117,7 +117,7 @@ def _classifier(data: DataPlan, training: TrainingPlan) -> str:
           ALIGN: # which features are made alike
             METHOD: "dannpe" # as in the paper on MetaAlign; others: dann, cdan, gvb, mmd, none
             SCHEDULE_STEPS: {training.max_iter}
-        METAALIGN: # Wei et al., CVPR 2021: alignment and classes do not work against each other
+        METAALIGN: # Wei et al., CVPR 2021: how alignment and task share a step; False: one sum
           ENABLED: True
         """)
     if training.model != "mini":
@@ -157,9 +157,9 @@ def _solver(data: DataPlan, training: TrainingPlan) -> str:
         "SOLVER:",
         *_wrapped(training.reason, 2),
         f"  MAX_ITER: {steps}",
-        f"  IMS_PER_BATCH: {training.batch} # source images per step; if memory runs out, halve",
-        f"  IMS_PER_BATCH_TARGET: {training.batch} # target images per step, and BASE_LR with them",
-        f"  BASE_LR: {training.base_lr}",
+        f"  IMS_PER_BATCH: {training.batch} # source images per step",
+        f"  IMS_PER_BATCH_TARGET: {training.batch} # target images per step",
+        f"  BASE_LR: {training.base_lr} # if memory runs out, halve this and both batches",
         "  REFERENCE_WORLD_SIZE: 1 # with --num-gpus 4: batch and rate times 4, steps by 4",
     ]
     if data.kind == "detection":

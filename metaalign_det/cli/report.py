@@ -29,14 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output", metavar="FILE", help="default: report.html in the folder that all RUNs are in"
     )
     parser.add_argument("--title", default="", metavar="TEXT", help="of the report")
-    parser.add_argument(
-        "--baseline", default="", metavar="LABEL", help="that others are compared with; the first"
-    )
-    parser.add_argument(
-        "--metric", default="", metavar="NAME", help="e.g. voc/AP50_area; AP50_11pt or accuracy"
-    )
-    parser.add_argument("--target", default="", metavar="NAME", help="test set; told by its name")
-    parser.add_argument("--source", default="", metavar="NAME", help="test set; told by its name")
+    parser.add_argument("--baseline", default="", metavar="LABEL", help="that others are compared "
+        "with; default: the first")  # fmt: skip
+    parser.add_argument("--metric", default="", metavar="NAME", help="e.g. voc/AP50_area; default: "
+        "AP50_11pt or accuracy")  # fmt: skip
+    told = "test set; default: told by its name"
+    parser.add_argument("--target", default="", metavar="NAME", help=told)
+    parser.add_argument("--source", default="", metavar="NAME", help=told)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -39,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--config-file", default="", metavar="FILE", help="YAML file; a path, or a packaged name")
     add("--resume", action="store_true", help="continue from the last checkpoint in OUTPUT_DIR")
     add("--overwrite", action="store_true", help="replace what OUTPUT_DIR holds")
-    add("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS, train nothing")
+    add("--eval-only", action="store_true", help="train nothing; evaluate MODEL.WEIGHTS, "
+        "or with --resume the last checkpoint")  # fmt: skip
     add("--num-gpus", type=int, default=1, help="per machine (default: 1; the CPU without one)")
     add("--num-machines", type=int, default=1, help="default: 1")
     add("--machine-rank", type=int, default=0, help="number of this machine, from 0")

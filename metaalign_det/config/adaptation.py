@@ -8,7 +8,8 @@ from detectron2.config import CfgNode as CN
 def add_adaptation(cfg: CN) -> None:
     cfg.ADAPTATION = CN()
     # How alignment and task share a step: "joint", "metaalign" (keys under METAALIGN), "pcgrad",
-    # "gradvac", "cagrad", "mgda", "upgrad", "nash_mtl", "extragradient", "sdat".
+    # "gradvac", "cagrad", "mgda", "upgrad", "nash_mtl", "extragradient", "sdat". METAALIGN.ENABLED
+    # is short for "metaalign", and an error beside any other than "joint".
     cfg.ADAPTATION.COORDINATOR = "joint"
     # Iterations at the start that train the task on the source alone.
     cfg.ADAPTATION.BURN_IN = 0
@@ -63,7 +64,7 @@ def add_lookahead(cfg: CN) -> None:
     cfg.METAALIGN.ORDER = "first"
     # Which objective looks ahead: "alignment" (alias "domain"), "task", or "alternate".
     cfg.METAALIGN.ROLE = "alternate"
-    # The first of alternating roles: "alignment" or "task" (as in the authors' code).
+    # The first of alternating roles: "alignment", or "task" as in the authors' code.
     cfg.METAALIGN.FIRST_ROLE = "alignment"
     # What is looked along (order "first"): "gradient", the controls "opposite" and "random",
     # "random_sign" (gradient or opposite, drawn each step), "both" (the mean of the two).
@@ -77,8 +78,9 @@ def add_lookahead(cfg: CN) -> None:
     # Inner step of parameters outside the backbone relative to alpha (SCOPE "all").
     cfg.METAALIGN.HEAD_FACTOR = 1.0
     # alpha = META_LR x current learning rate ("lr"); META_LR ("constant"); such that the step has
-    # the length META_LR ("length"); or such that the looking changes the other gradient by
-    # RELATIVE_CHANGE ("relative", measured every RELATIVE_CHANGE_PERIOD, 0 = 20; from META_LR on).
+    # the length META_LR ("length", order "first" alone); or such that the looking changes the other
+    # gradient by RELATIVE_CHANGE ("relative", measured every RELATIVE_CHANGE_PERIOD, 0 = 20; from
+    # META_LR on).
     cfg.METAALIGN.META_LR = 1.0
     cfg.METAALIGN.ALPHA = "lr"
     cfg.METAALIGN.RELATIVE_CHANGE = 0.3
@@ -92,7 +94,7 @@ def add_lookahead(cfg: CN) -> None:
     cfg.METAALIGN.THROUGH_DISCRIMINATOR = False
     # Differentiate source and target one after the other where the loss allows: less memory.
     cfg.METAALIGN.SPLIT_DOMAINS = True
-    # Iterations between telemetry records; 0 = off.
+    # Iterations between telemetry records, of pcgrad to nash_mtl too; 0 = off.
     cfg.METAALIGN.TELEMETRY_PERIOD = 20
     # Iterations between records of lookahead/relative_change (one extra backward); 0 = off.
     cfg.METAALIGN.RELATIVE_CHANGE_PERIOD = 0

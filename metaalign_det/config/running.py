@@ -29,7 +29,7 @@ def add_solver(cfg: CN) -> None:
 
 def add_checkpoints(cfg: CN) -> None:
     # Keep the last so many of the checkpoints written every CHECKPOINT_PERIOD; 0 = all of them.
-    # model_final.pth and the best one are never removed.
+    # model_final.pth, model_selected.pth and model_oracle.pth are never removed.
     cfg.SOLVER.CHECKPOINT_KEEP = 0
     # Write model_final.safetensors, weights alone, beside model_final.pth.
     cfg.SOLVER.CHECKPOINT_SAFETENSORS = False
@@ -39,7 +39,8 @@ def add_test(cfg: CN) -> None:
     # Images per batch and process in evaluation. Above 1, images of different sizes are padded to
     # the largest, which changes features near their borders.
     cfg.TEST.BATCH_SIZE = 1
-    # Re-estimate BatchNorm statistics on this many target batches before evaluation; 0 = off.
+    # Evaluate with BatchNorm's statistics of so many batches of target training images, as large as
+    # in training; checkpoints keep their own. 0 = off.
     cfg.TEST.ADAPTIVE_BN = 0
 
 

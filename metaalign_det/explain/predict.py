@@ -118,7 +118,8 @@ class Predictor:
             path: a checkpoint or a run directory; see :func:`.predict_checkpoint.open_checkpoint`.
             device: "cpu", "cuda", ...; default: the config's where it exists, else the CPU.
             threshold: lowest score of a detection, in [0, 1]; default: that of the config's
-                evaluation (``MODEL.ROI_HEADS.SCORE_THRESH_TEST``, 0.05).
+                evaluation (``MODEL.ROI_HEADS.SCORE_THRESH_TEST``: 0.05 unless it says otherwise, 0
+                in the configs after the papers), which leaves many boxes.
             classes: names of the classes to report; () = all.
             teacher: use the average of the weights instead of the weights, where there is one.
 
