@@ -156,5 +156,11 @@ def did_you_mean(name: str, known: Iterable[str], count: int = 3) -> str:
     return f"; did you mean {' or '.join(map(repr, near[:count]))}?"
 
 
+def meant_or_plugged_in(name: str, known: Iterable[str]) -> str:
+    """:func:`did_you_mean`, and where nothing is near: that a plug-in may be missing."""
+    near = did_you_mean(name, known)
+    return near or "; if it is a plug-in's, METAALIGN_PLUGINS has to name that module"
+
+
 def _last_part(name: str) -> str:
     return name.replace("/", ".").removesuffix(".yaml").rpartition(".")[2].lower()

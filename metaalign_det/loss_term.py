@@ -18,7 +18,8 @@ class LossTerm:
     a supervised loss, or a distance D_j with mu_j. With both kinds the alignment objective is
     ``A = -sum_k lambda_k L_k + sum_j mu_j D_j``.
 
-    A plain scalar Tensor stands for an explicit term of weight 1 wherever terms are expected.
+    A plain scalar Tensor stands for an explicit term of weight 1 in an objective of
+    :mod:`metaalign_det.coordination`.
 
     Args:
         loss (Tensor): scalar, neither scaled by ``weight`` nor reversed.

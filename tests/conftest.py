@@ -8,6 +8,7 @@ import os
 
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
+os.environ.pop("METAALIGN_PLUGINS", None)  # whoever runs the tests may have some
 
 from metaalign_det.cli.quiet import silence_third_party  # noqa: E402
 

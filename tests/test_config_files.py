@@ -151,7 +151,7 @@ def test_another_version_of_detectron2s_keys_is_refused(here):
         ("METAALGN: {ENABLED: 1}", [], "no key METAALGN; did you mean 'METAALIGN'"),
         ("", ["MAX_ITER", "3"], r"with MAX_ITER 3: .* did you mean 'SOLVER\.MAX_ITER'"),
         ("", ["solver.max_iter", "3"], r"did you mean 'SOLVER\.MAX_ITER'"),
-        ("", ["QQQ", "3"], "there is no key QQQ$"),
+        ("", ["QQQ", "3"], "there is no key QQQ; if it is a plug-in's, METAALIGN_PLUGINS"),
         ("", ["SEED"], "odd length"),
         ("SOLVER: {MAX_ITER: soon}", [], r"a\.yaml: Type mismatch"),
         ("SOLVER: 3", [], r"a\.yaml: SOLVER takes no value, it holds keys \(SOLVER\.\w+, "),
@@ -163,6 +163,17 @@ def test_mistakes_name_file_and_key_and_what_was_meant(here, text, opts, message
     write(here / "a.yaml", text)
     with pytest.raises(UserError, match=message):
         load_cfg("a.yaml", opts)
+
+
+def test_a_whole_number_will_do_where_a_fraction_may_stand(here):
+    write(here / "a.yaml", "MODEL: {ALIGN: {LAMBDA: 2}}\nSOLVER: {MAX_ITER: 3}")
+    for opts in (["METAALIGN.META_LR", "-3"], ["METAALIGN.META_LR", -3]):
+        cfg = load_cfg("a.yaml", opts)
+        assert (cfg.MODEL.ALIGN.LAMBDA, cfg.METAALIGN.META_LR) == (2.0, -3.0)
+        assert isinstance(cfg.MODEL.ALIGN.LAMBDA, float) and isinstance(cfg.SOLVER.MAX_ITER, int)
+    for wrong in ("True", "ten", "9" * 5000):
+        with pytest.raises(UserError):
+            load_cfg("a.yaml", ["METAALIGN.META_LR", wrong])
 
 
 def test_nothing_near_suggests_nothing():

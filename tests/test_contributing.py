@@ -120,7 +120,7 @@ def test_backbone_trains_in_exact_mode_with_its_own_stages():
 def coordinated(*opts) -> Harness:
     names = example("balanced.py")
     cfg = tiny_cfg("MODEL.DA.GLOBAL.NORM", "")
-    names["add_balanced_config"](cfg)
+    names["add_config"](cfg)
     merge(cfg, "A new coordinator").merge_from_list(list(opts))
     h = Harness(cfg, [views(0), views(1)], tiny_model(cfg))
     h.train(0, 2)

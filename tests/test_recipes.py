@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,16 @@ def cfg(root, tmp_path, monkeypatch):
 
 def recorded(storage) -> set[str]:
     return {k for k in storage.histories() if k.startswith("lookahead/cosine")}
+
+
+@pytest.mark.parametrize(
+    "title",
+    ["Detectron2's DefaultTrainer", "A trainer with its own mapper", "LazyConfig, or any loop"],
+)
+def test_what_a_recipe_imports_has_the_models_registered(title):
+    imports = [x for x in recipe(title).splitlines() if x.startswith(("from ", "import "))]
+    ask = "from detectron2.modeling import META_ARCH_REGISTRY; META_ARCH_REGISTRY.get('SWDARCNN')"
+    subprocess.run([sys.executable, "-W", "ignore", "-c", "\n".join([*imports, ask])], check=True)
 
 
 def test_default_trainer(cfg):

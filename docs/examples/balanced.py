@@ -23,7 +23,7 @@ from metaalign_det.coordination import Projection, StageGroups, Weighting
 from metaalign_det.errors import UserError
 
 
-def add_balanced_config(cfg: CfgNode) -> None:
+def add_config(cfg: CfgNode) -> None:
     cfg.BALANCED = CfgNode()
     # Length of the alignment gradient relative to the task's, >= 0.
     cfg.BALANCED.SHARE = 0.5

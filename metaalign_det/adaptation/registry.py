@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from detectron2.config import CfgNode
 
-from ..config_files import did_you_mean
+from ..config_files import meant_or_plugged_in
 from ..errors import UserError
 from .contract import AdaptableModel
 from .extragradient import ExtragradientGradients
@@ -43,7 +43,7 @@ def coordinator_name(cfg: CfgNode) -> str:
     if name not in GRADIENT_SOURCES:
         raise UserError(
             f"ADAPTATION.COORDINATOR: {name!r} is none of {', '.join(GRADIENT_SOURCES)}"
-            f"{did_you_mean(name, GRADIENT_SOURCES)}"
+            f"{meant_or_plugged_in(name, GRADIENT_SOURCES)}"
         )
     if not cfg.METAALIGN.ENABLED:
         return name

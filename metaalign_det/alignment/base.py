@@ -5,9 +5,10 @@ Shape shorthand: N examples of all domains together, C features, K classes, D do
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..loss_term import LossTerm
@@ -89,6 +90,37 @@ class AlignmentMethod(nn.Module):
             dict: loss name -> term; owners are named relative to this module.
         """
         raise NotImplementedError
+
+
+def check_terms(method: AlignmentMethod, terms: Mapping[str, LossTerm], features: Tensor) -> None:
+    """What a method has made of features is what its contract says.
+
+    Joint training would take most of what is not without a word, and align nothing.
+
+    Raises:
+        TypeError, ValueError: names the method and its loss.
+    """
+    name = f"{type(method).__name__}.forward"
+    if not isinstance(terms, Mapping):
+        raise TypeError(f"{name} returned a {type(terms).__name__}, no dict of LossTerms by name")
+    for key, term in terms.items():
+        if not isinstance(term, LossTerm):
+            raise TypeError(
+                f"{name}: {key!r} is a {type(term).__name__}; return LossTerm(loss, weight), or "
+                "the weight of the config would be lost"
+            )
+        if term.loss.dim() != 0:
+            raise ValueError(
+                f"{name}: {key!r} is not a scalar: its shape is {tuple(term.loss.shape)}"
+            )
+        if term.adversarial and term.owner.partition(".")[0] not in method.discriminators:
+            raise ValueError(
+                f"{name}: {key!r} is owned by {term.owner!r}, which is none of the method's "
+                f"discriminators: {', '.join(method.discriminators) or 'it has none'}"
+            )
+        reached = torch.is_grad_enabled() and features.requires_grad
+        if reached and term.weight > 0 and not term.loss.requires_grad:
+            raise ValueError(f"{name}: {key!r} depends on no parameter: nothing would be aligned")
 
 
 class AdversarialMethod(AlignmentMethod):

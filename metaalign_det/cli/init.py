@@ -82,6 +82,8 @@ def run(args: argparse.Namespace) -> int:
     if "NEGATIVES" in data.remarks:
         out(f"source: {data.remarks['NEGATIVES']}\n")
     out(f"{data.kind}, {len(data.classes)} classes: {', '.join(data.classes)}\n")
+    if "CLASSES" in data.remarks:
+        out(f"left out, since not in both: {data.remarks['CLASSES']}\n")
     out(f"model {training.model}; {training.reason}\n\nwritten: {path}. Next:\n")
     out(f"  metaalign-det check-data --config-file {name}\n")
     out(f"  metaalign-det train --config-file {name}\n")

@@ -16,7 +16,7 @@ from ..data.catalog.classes import INTERSECTION, agree, declared_classes
 from ..data.catalog.domains import load_labelled, load_unlabelled
 from ..data.catalog.register import register_from_config
 from ..data.doctor.detect import ALL, TEST, TRAIN, VAL, FoundData
-from ..data.formats.class_names import OTHERS, ClassIndex, normalise
+from ..data.formats.class_names import OTHERS, ClassIndex, normalise, shorten
 from ..data.formats.image_files import class_folders
 from ..errors import BadImageError, UserError
 
@@ -195,6 +195,13 @@ def _read(plan: DataPlan, scored: str | None, given: bool) -> None:
     except UserError:
         plan.classes = agree(lists, INTERSECTION) or ()
         plan.shared = True
+        plan.remarks["CLASSES"] = _left_out(lists, plan.classes)
+        if plan.kind == "classification" and len(plan.classes) < 2:
+            raise UserError(
+                f"{' and '.join(lists)} have one class in common, {plan.classes[0]}, and a "
+                f"classifier needs two; the others are {plan.remarks['CLASSES']}. Are some spelled "
+                "differently? --class-map NAME=CLASS renames"
+            ) from None
     plan.boxes = np.array(
         [
             (a["bbox"][2] - a["bbox"][0], a["bbox"][3] - a["bbox"][1], d["width"], d["height"])
@@ -214,6 +221,13 @@ def _read(plan: DataPlan, scored: str | None, given: bool) -> None:
         _drop_unused(entry, plan.classes)
         if entry["FORMAT"] == "folder" and entry["NAME"] != plan.train:
             entry["REQUIRE_ALL"] = False
+
+
+def _left_out(lists: Mapping[str, Sequence[str]], classes: Sequence[str]) -> str:
+    """Which classes of which data set are none of those that are used."""
+    index = ClassIndex(classes)
+    others = {name: [c for c in theirs if index.find(c) is None] for name, theirs in lists.items()}
+    return "; ".join(f"{shorten(of)} of {name}" for name, of in others.items() if of)
 
 
 def _drop_unused(entry: dict[str, Any], classes: Sequence[str]) -> None:

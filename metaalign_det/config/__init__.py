@@ -6,15 +6,24 @@ would under stock Detectron2.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from detectron2.config import CfgNode as CN
 from detectron2.config import get_cfg
 
-from ..config_files import CONFIG_ROOT, did_you_mean, dotted_keys, find_config, read_config
+from ..config_files import (
+    CONFIG_ROOT,
+    dotted_keys,
+    find_config,
+    meant_or_plugged_in,
+    read_config,
+)
 from ..errors import UserError
 from . import adaptation, data, models, running
+from .plugins import add_plugins
 
 __all__ = ["CONFIG_ROOT", "add_metaalign_config", "load_cfg", "merge_opts"]
 
@@ -53,8 +62,11 @@ def merge_opts(cfg: CN, opts: Sequence[str], where: str) -> None:
     shown = " ".join(map(str, opts))
     where = f"{where} with {shown if len(shown) < 1000 else shown[:1000] + '...'}"
     _check_keys(opts[::2], cfg, where)
+    known = dict(dotted_keys(cfg))
+    pairs = zip(opts[::2], opts[1::2], strict=False)
+    given = [x for key, value in pairs for x in (key, _whole_as_float(value, known[key]))]
     try:
-        cfg.merge_from_list(list(opts))
+        cfg.merge_from_list([*given, *opts[len(given) :]])
     # The last three: Python's own reader of values, given what is nested too deep or too long.
     except (KeyError, ValueError, AssertionError, TypeError, RecursionError, MemoryError) as error:
         raise UserError(f"{where}: {str(error)[:1000] or 'a value cannot be read'}") from error
@@ -70,7 +82,7 @@ def _merge_file(cfg: CN, path: Path, where: str) -> None:
         )
     _check_keys(_given_keys(loaded, cfg), cfg, where)
     try:
-        cfg.merge_from_other_cfg(CN(loaded))
+        cfg.merge_from_other_cfg(CN(_whole_as_float(loaded, cfg)))
     except (KeyError, ValueError, AssertionError) as error:
         raise UserError(f"{where}: {error!s:.1000}") from error
 
@@ -85,21 +97,34 @@ def _given_keys(loaded: Mapping, node: CN, prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{key}"
 
 
+def _whole_as_float(value: Any, known: Any) -> Any:
+    """A value with 2 as 2.0 where the key has fractions, which yacs would call another type."""
+    if isinstance(value, Mapping) and isinstance(known, Mapping):
+        return {k: _whole_as_float(v, known.get(k)) for k, v in value.items()}
+    whole = isinstance(value, int | str) and re.fullmatch(r"[+-]?[0-9]{1,15}", str(value))
+    return float(value) if whole and type(known) is float else value
+
+
 def _check_keys(keys: Iterable[str], cfg: CN, where: str) -> None:
     known = dict(dotted_keys(cfg))
     for key in keys:
         if key not in known:
-            raise UserError(f"{where}: there is no key {key!s:.200}{did_you_mean(key, known)}")
+            raise UserError(
+                f"{where}: there is no key {key!s:.200}{meant_or_plugged_in(key, known)}"
+            )
         if isinstance(known[key], CN):
             inside = ", ".join(f"{key}.{name}" for name in list(known[key])[:3])
             raise UserError(f"{where}: {key} takes no value, it holds keys ({inside}, ...)")
 
 
 def add_metaalign_config(cfg: CN) -> None:
-    """Add the keys of ``metaalign_det`` to ``cfg`` in place.
+    """Add the keys of ``metaalign_det``, and of the user's plug-ins, to ``cfg`` in place.
 
     Args:
         cfg: usually ``detectron2.config.get_cfg()``.
+
+    Raises:
+        UserError: ``METAALIGN_PLUGINS`` names a module that does not exist.
     """
     data.add_data(cfg)
     data.add_class_list(cfg)
@@ -114,3 +139,4 @@ def add_metaalign_config(cfg: CN) -> None:
     running.add_test(cfg)
     running.add_selection(cfg)
     running.add_logging(cfg)
+    add_plugins(cfg)

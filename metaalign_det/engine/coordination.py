@@ -9,6 +9,7 @@ from detectron2.config import CfgNode
 from detectron2.engine import AMPTrainer, HookBase, SimpleTrainer
 from torch.nn.parallel import DistributedDataParallel
 
+from .. import modeling  # noqa: F401  (registers what a DefaultTrainer is to build)
 from ..adaptation.contract import require_adaptable
 from ..adaptation.learning import Learning
 from ..adaptation.metaalign import MetaAlignGradients

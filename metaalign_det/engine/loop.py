@@ -86,6 +86,7 @@ class AdaptationLoop(SimpleTrainer):
             p.grad = None  # the last step's, before this one's take their place in memory
         try:
             result = self.gradient_source(step, split_batch(batch, self.accumulation))
+            _check_names(self.gradient_source, result.by_name, step.parameters)
             if self.scaler is None:
                 _check_gradients(result.by_name)
         except FloatingPointError as error:  # or Detectron2's of boxes that are not finite
@@ -94,7 +95,7 @@ class AdaptationLoop(SimpleTrainer):
                 "so is the last checkpoint; lower SOLVER.BASE_LR, or look at the data"
             ) from error
         for name, p in step.parameters.items():
-            p.grad = result.by_name.get(name)
+            p.grad = result.by_name.get(name)  # a frozen one has none
         self._write_metrics(result.losses, data_time)
         for name, value in result.metrics.items():
             get_event_storage().put_scalar(name, value, smoothing_hint=False)
@@ -201,6 +202,20 @@ class AdaptationLoop(SimpleTrainer):
         self.gradient_source.learning.load_state_dict(state_dict.get("learning", {}))
         if self.scaler is not None and "scaler" in state_dict:
             self.scaler.load_state_dict(state_dict["scaler"])
+
+
+def _check_names(
+    source: GradientSource, by_name: Mapping[str, Tensor | None], params: Mapping[str, Tensor]
+) -> None:
+    """A gradient that is left out, or named wrongly, would be a parameter that never learns."""
+    missing = [n for n, p in params.items() if p.requires_grad and n not in by_name]
+    if missing or not by_name.keys() <= params.keys():
+        unknown = [n for n in by_name if n not in params]
+        raise ValueError(
+            f"{type(source).__name__} must return a gradient, or None, for each trained parameter "
+            f"by its name: {len(missing)} missing {missing[:3]}, {len(unknown)} unknown "
+            f"{unknown[:3]}"
+        )
 
 
 def _check_gradients(by_name: dict[str, Tensor | None]) -> None:

@@ -12,6 +12,7 @@ from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 from torch import nn
 
+from ..config.plugins import plugin_names
 from ..data import check_data, register_all
 from ..data.catalog.reading import read_once
 from ..errors import UserError
@@ -162,5 +163,7 @@ def log_settings(cfg: CfgNode, model: nn.Module, command_line: str = "") -> None
     log.info("Environment info:\n%s", collect_env_info())
     if command_line:
         log.info("Command line: %s", command_line)
+    if plugins := plugin_names():
+        log.info("Plug-ins: %s", " ".join(plugins))
     log.info("Running with full config:\n%s", cfg.dump())
     log.info("Model:\n%s", model)

@@ -9,7 +9,7 @@ from detectron2.config import CfgNode
 from ..alignment.base import AlignmentMethod
 from ..alignment.registry import ALIGNMENT_METHODS, build_alignment_method
 from ..alignment.schedules import schedule_value
-from ..config_files import did_you_mean
+from ..config_files import meant_or_plugged_in
 from ..errors import UserError
 
 
@@ -71,7 +71,7 @@ def alignment_from_config(
     if align.METHOD not in ALIGNMENT_METHODS:
         raise UserError(
             f"MODEL.ALIGN.METHOD: {align.METHOD!r} is none of none, {', '.join(ALIGNMENT_METHODS)}"
-            f"{did_you_mean(align.METHOD, ALIGNMENT_METHODS)}"
+            f"{meant_or_plugged_in(align.METHOD, ALIGNMENT_METHODS)}"
         )
     num_domains = {"target": 2, "domains": num_sources + 1, "sources": num_sources}.get(
         align.BETWEEN, 2

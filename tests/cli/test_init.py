@@ -147,6 +147,19 @@ def test_folders_per_class_train_a_classifier(tmp_path, drawings):
     assert [d.name for d in domains][1] == "drawings"
 
 
+def test_classes_that_one_side_lacks_are_named(tmp_path, capsys):
+    for domain, classes in (("art", "cat dog yak"), ("photo", "dog cat cow"), ("clip", "cat")):
+        for label in classes.split():
+            save_image(tmp_path / domain / label / "0.png")
+    save_image(tmp_path / "clip" / "pig" / "0.png")
+    init("art", "photo")
+    assert "left out, since not in both: yak of art; cow of photo" in capsys.readouterr().out
+    assert main(["init", "art", "clip", "--output", "other.yaml"]) != 0
+    message = capsys.readouterr().err
+    assert "one class in common, cat" in message and "pig of clip" in message
+    assert "--class-map" in message and not Path("other.yaml").exists()
+
+
 def test_a_class_map_renames_and_merges_before_classes_are_compared(tmp_path, capsys):
     make_tiny_coco(tmp_path / "photos", coco_json(5, ("kitten", "Cat", "automobile")))
     make_tiny_coco(tmp_path / "garden", coco_json(4, ("car", "cat", "yak")))

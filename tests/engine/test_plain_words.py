@@ -22,6 +22,11 @@ from tests.tiny import tiny_cfg
     [
         (0.48, 0.53, "local discriminator 50 % right: at chance"),
         (0.70, 0.80, "local discriminator 75 % right"),
+        (
+            0.30,
+            0.32,
+            "local discriminator 31 % right: below chance, features change faster than it learns",
+        ),
         (0.99, 0.97, "local discriminator 98 % right: it tells the domains apart"),
         (
             1.0,

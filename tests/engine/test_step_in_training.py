@@ -8,6 +8,7 @@ from detectron2.engine.train_loop import TrainerBase
 from detectron2.layers import ROIAlign
 from detectron2.utils.events import EventStorage
 
+from metaalign_det.adaptation.joint import JointGradients
 from metaalign_det.adaptation.registry import build_gradient_source
 from metaalign_det.coordination import DoubleBackwardError, NonFiniteLossError
 from metaalign_det.coordination.ops.roi_align import TwiceDifferentiableROIAlign
@@ -331,6 +332,27 @@ def test_a_gradient_that_is_not_finite_never_reaches_the_weights(hook):
     with pytest.raises(NonFiniteLossError, match="gradient of roi_heads.box_predictor.cls_score"):
         h.train(0, 1)
     assert_same(state(h), before)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda g: g.pop("backbone.stem.conv1.weight"), r"1 missing .*stem.*, 0 unknown \[\]"),
+        (lambda g: g.update(conv=None), r"0 missing \[\], 1 unknown \['conv'\]"),
+    ],
+)
+def test_a_coordinator_that_forgets_a_parameter_is_told(change, message):
+    class Odd(JointGradients):
+        def __call__(self, step, batches):
+            made = super().__call__(step, batches)
+            change(made.by_name)
+            return made
+
+    cfg = tiny_cfg("MODEL.DA.GLOBAL.NORM", "")
+    model = tiny_model(cfg)
+    loop = AdaptationLoop(model, [batch()], build_optimizer(cfg, model), seed=0, source=Odd())
+    with pytest.raises(ValueError, match=rf"^Odd must return .*{message}"):
+        loop.train(0, 1)
 
 
 def test_batch_statistics_of_heads_are_tracked_as_in_plain_training():

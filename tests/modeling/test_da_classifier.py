@@ -8,11 +8,13 @@ from detectron2.utils.events import EventStorage
 
 import metaalign_det.modeling.backbone.digits
 import metaalign_det.modeling.meta_arch.da_classifier  # noqa: F401 (registers)
+from metaalign_det.alignment.base import AlignmentMethod
 from metaalign_det.alignment.registry import ALIGNMENT_METHODS
 from metaalign_det.config import add_metaalign_config
 from metaalign_det.coordination.stages import StageGroups, is_under
 from metaalign_det.coordination.stateless import RandomStreams
 from metaalign_det.errors import UserError
+from metaalign_det.loss_term import LossTerm
 
 K = 4
 methods = pytest.mark.parametrize("method", ALIGNMENT_METHODS)
@@ -96,6 +98,35 @@ def test_joint_training_is_the_task_and_the_alignment_objective_added(
     for name, grad in joint.items():
         assert (grad - task[name] - aligned[name]).abs().max() <= 1e-12, name
         assert grad.abs().max() > 0, name
+
+
+@pytest.mark.parametrize("reverse", [True, False], ids=["joint", "coordinated"])
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda f, w: f.mean(), "returned a Tensor, no dict"),
+        (
+            lambda f, w: {"loss_x": f.mean()},
+            r"'loss_x' is a Tensor; return LossTerm\(loss, weight\)",
+        ),
+        (lambda f, w: {"loss_x": LossTerm(f.mean(1), w)}, r"'loss_x' is not a scalar: .*\(10,\)"),
+        (lambda f, w: {"loss_x": LossTerm(f.mean(), w, "critic")}, "owned by 'critic'.*has none"),
+        (lambda f, w: {"loss_x": LossTerm(f.detach().mean(), w)}, "depends on no parameter"),
+    ],
+)
+def test_an_alignment_of_somebody_elses_that_breaks_the_contract_is_told(made, message, reverse):
+    class Odd(AlignmentMethod):
+        def forward(self, features, logits, domains, *, weight, **kwargs):
+            return made(features, weight)
+
+    model = model_of().train()
+    model.alignment = Odd()
+    source, target = images(6), images(4, label=False)
+    with pytest.raises((TypeError, ValueError), match=rf"^Odd\.forward.*{message}"):
+        if reverse:
+            model({"source": source, "target": target})
+        else:
+            model.alignment_terms(source, target)
 
 
 @methods

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from ...errors import BadImageError, UserError
 from ..catalog.classes import run_classes
 from ..catalog.domains import domain_kind, load_labelled, load_unlabelled, source_domains
+from ..catalog.register import register_from_config
 from ..views.detection import SourceMapper, TargetMapper
 from ..views.strong import DOMAINS, VIEWS, StrongView
 from .bad_images import BadImages
@@ -106,6 +107,7 @@ def build_adaptation_train_loader(
     Raises:
         UserError: data that cannot be read, or batch sizes that cannot be split.
     """
+    register_from_config(cfg)  # a trainer of somebody else's may not have
     if seed is None:
         seed = cfg.SEED if cfg.SEED >= 0 else _common_seed()
     split = split_batch_sizes(cfg)

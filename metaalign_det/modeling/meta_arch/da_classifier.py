@@ -16,7 +16,7 @@ from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import Tensor, nn
 
 from ...adaptation.contract import AdaptableModel
-from ...alignment.base import AlignmentMethod
+from ...alignment.base import AlignmentMethod, check_terms
 from ...alignment.domain_losses import domain_accuracy
 from ...alignment.task_oriented import task_oriented_features
 from ...errors import UserError
@@ -308,6 +308,7 @@ class DomainAdaptiveClassifier(AdaptableModel):
                 reverse=reverse,
                 observe=self._record_accuracy,
             )
+        check_terms(self.alignment, terms, features)
         return {name: term.under("alignment") for name, term in terms.items()}
 
     def _source_domains(self, source: list[dict]) -> list[int]:

@@ -52,6 +52,13 @@ def test_without_target_the_list_is_empty(datasets):
     assert len(batch["source"]) == 2 and batch["target"] == []
 
 
+def test_data_sets_of_the_config_need_no_other_registration(datasets, catalog):
+    own = {"NAME": "own_target", "FORMAT": "images", "ROOT": "watercolor/JPEGImages"}
+    cfg = tiny_cfg(**{**PAIR, "TARGET": ("own_target",), "REGISTER": [own]})
+    (batch,) = take(build_adaptation_train_loader(cfg), 1)
+    assert batch["target"] and "own_target" in catalog
+
+
 def test_target_changes_nothing_for_the_source(datasets):
     alone = contents(take(build_adaptation_train_loader(tiny_cfg(TRAIN=PAIR["TRAIN"])), 4))
     both = contents(take(build_adaptation_train_loader(tiny_cfg(**PAIR)), 4))
