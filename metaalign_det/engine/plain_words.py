@@ -55,6 +55,8 @@ def _agreement(numbers: Mapping[str, float]) -> list[str]:
     cosines = [v for k, v in numbers.items() if k.startswith(kinds)]
     if not cosines:
         return []
+    if not any(cosines):
+        return ["task or alignment has no gradient in the backbone: a weight of 0?"]
     mean = sum(cosines) / len(cosines)
     verdict = "agree" if mean >= AGREE else "conflict" if mean <= -AGREE else "go their own ways"
     return [f"gradients of task and alignment {verdict} (cosine {mean:+.2f})"]
@@ -65,7 +67,8 @@ def _lookahead(numbers: Mapping[str, float]) -> list[str]:
     for role, other in (("alignment", "task"), ("task", "alignment")):
         change = numbers.get(f"lookahead/relative_change/{role}")
         steps = [v for k, v in numbers.items() if k.startswith(f"lookahead/step_ratio/{role}/")]
-        text = f"{role} looks ahead by {_percent(max(steps))} of the weights" if steps else ""
+        longest = max(steps, default=0.0)
+        text = f"{role} looks ahead by {_percent(longest)} of the weights" if longest else ""
         if change is not None:
             changes = f"changes the gradient of the {other} by {_percent(change)}"
             text = f"{text}, which {changes}" if text else f"{role}'s look ahead {changes}"

@@ -55,6 +55,12 @@ def test_the_two_gradients_agree_or_do_not():
         assert in_words({"projection/cosine/all": cosine}) == said
 
 
+def test_alignment_that_reaches_nothing_is_said_once():
+    numbers = {f"lookahead/{of}/alignment/res3": 0.0 for of in ("cosine", "step_ratio")}
+    (said,) = in_words(numbers)
+    assert said.startswith("task or alignment has no gradient in the backbone")
+
+
 def test_the_look_ahead_has_a_length_and_an_effect():
     numbers = {
         "lookahead/step_ratio/alignment/res3": 0.001,
