@@ -25,6 +25,7 @@ if [ -e "$here/fail" ] && echo "$*" | grep -q -e "$(cat "$here/fail")"; then
     echo "the cause, in pip's words" >&2
     exit 1
 fi
+[ "$1 $2" != "-m ensurepip" ] || rm -f "$here/fail" # what it was there for
 if [ "$1 $2" = "-m venv" ]; then
     mkdir -p "$4/bin" && cp "$0" "$4/bin/python" && touch "$4/pyvenv.cfg"
 fi
@@ -163,6 +164,14 @@ def test_an_environment_without_pip_gets_it_and_keeps_what_is_in_it(clone):
     (clone / "fail").write_text("-m pip --version")
     assert make_setup(clone).returncode == 0
     assert "-m ensurepip" in calls(clone) and "-m venv" not in calls(clone)
+
+
+def test_an_environment_whose_pip_cannot_be_repaired_is_made_anew(clone):
+    make_setup(clone)
+    (clone / ".venv" / "metaalign-setup.txt").unlink()
+    (clone / "fail").write_text("-m ensurepip\\|-m pip --version")
+    make_setup(clone)
+    assert "-m venv --clear" in calls(clone)
 
 
 def test_cdpath_does_not_lead_elsewhere(clone, tmp_path, monkeypatch):

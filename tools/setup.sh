@@ -46,7 +46,8 @@ fi
 
 echo "Setting up $venv (once: about 3 minutes and 6 GB)"
 # An environment without pip, as uv makes them, keeps what is in it.
-"$inside" -m pip --version >/dev/null 2>&1 || "$inside" -m ensurepip >/dev/null 2>&1 ||
+"$inside" -m pip --version >/dev/null 2>&1 ||
+    { "$inside" -m ensurepip && "$inside" -m pip --version; } >/dev/null 2>&1 ||
     "$python" -m venv --clear "$venv" ||
     fail "$python cannot make a virtual environment in $venv: run 'apt-get install python3-venv'," \
         "or choose a folder of your own with VENV=..., $again"

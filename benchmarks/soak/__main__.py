@@ -93,7 +93,7 @@ def main() -> int:
 
 
 def _empty(folder: Path) -> None:
-    """Make the folder; remove what an earlier soak has left in it, and nothing else."""
+    """Make the folder, or empty it if an earlier soak made it; any other is refused."""
     if folder.is_dir() and any(folder.iterdir()) and not (folder / "soak.json").is_file():
         raise SystemExit(f"{folder} is there and no earlier soak: remove it, or choose --output")
     shutil.rmtree(folder, ignore_errors=True)

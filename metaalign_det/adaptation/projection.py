@@ -68,7 +68,7 @@ class ProjectedGradients(GradientSource):
                 step.parameters,
                 reduce=step.reduce,
                 loss_scale=step.loss_scale,
-                telemetry=bool(period) and step.iteration % period == 0,
+                telemetry=bool(period) and step.iteration % period == 0 and objectives.aligns,
             )
         metrics = {**self.learning.metrics(), **result.telemetry}
         return Gradients(result.gradients, result.losses, result.finite, metrics)

@@ -58,8 +58,8 @@ class Gradients:
     """What a gradient source returns.
 
     Args:
-        by_name: gradients of the model's parameters, unscaled and averaged over processes; None
-            where a parameter was not reached.
+        by_name: gradients of the model's parameters, unscaled and averaged over processes, with a
+            key for every parameter that is trained; None where it was not reached.
         losses: to report, this process's own.
         finite: whether to apply them.
         metrics: further numbers to report, by name.

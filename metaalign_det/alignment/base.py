@@ -93,9 +93,9 @@ class AlignmentMethod(nn.Module):
 
 
 def check_terms(method: AlignmentMethod, terms: Mapping[str, LossTerm], features: Tensor) -> None:
-    """What a method has made of features is what its contract says.
+    """Raise unless what a method returns keeps its contract.
 
-    Joint training would take most of what is not without a word, and align nothing.
+    Joint training would accept most of what breaks it without a word, and align nothing.
 
     Raises:
         TypeError, ValueError: names the method and its loss.
@@ -103,6 +103,7 @@ def check_terms(method: AlignmentMethod, terms: Mapping[str, LossTerm], features
     name = f"{type(method).__name__}.forward"
     if not isinstance(terms, Mapping):
         raise TypeError(f"{name} returned a {type(terms).__name__}, no dict of LossTerms by name")
+    trained = torch.is_grad_enabled() and features.requires_grad
     for key, term in terms.items():
         if not isinstance(term, LossTerm):
             raise TypeError(
@@ -118,8 +119,7 @@ def check_terms(method: AlignmentMethod, terms: Mapping[str, LossTerm], features
                 f"{name}: {key!r} is owned by {term.owner!r}, which is none of the method's "
                 f"discriminators: {', '.join(method.discriminators) or 'it has none'}"
             )
-        reached = torch.is_grad_enabled() and features.requires_grad
-        if reached and term.weight > 0 and not term.loss.requires_grad:
+        if trained and term.weight > 0 and not term.loss.requires_grad:
             raise ValueError(f"{name}: {key!r} depends on no parameter: nothing would be aligned")
 
 

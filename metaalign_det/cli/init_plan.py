@@ -18,6 +18,7 @@ from ..data.catalog.register import register_from_config
 from ..data.doctor.detect import ALL, TEST, TRAIN, VAL, FoundData
 from ..data.formats.class_names import OTHERS, ClassIndex, normalise, shorten
 from ..data.formats.image_files import class_folders
+from ..data.formats.yolo import has_label_files
 from ..errors import BadImageError, UserError
 
 
@@ -91,22 +92,18 @@ def plan_data(
             "folder per class. Are source and target exchanged?"
         )
     plan = DataPlan(source.kind)
-    split = source.choose(*TRAIN)
-    if split not in _labelled_splits(source):
-        raise UserError(
-            f"{source.root}, {split}: {source.why}, but there are no labels of its images. The "
-            "source must be labelled. Are source and target exchanged?"
-        )
-    plan.train = plan.add(source, split)
+    plan.train = plan.add(source, source.choose(*TRAIN))
     scored = None
     class_map = dict(class_map or {})
     if _usable_labels(source, target, class_map):
         split = target.choose(*TRAIN)
         plan.target = plan.add(target, split)
-        if split in _labelled_splits(target):
+        labelled = _labelled(target)
+        if split in labelled.splits:
             plan.remarks["TARGET"] = "its labels are not read in training"
+        else:
+            plan.register[-1]["LABELLED"] = False
         if test is None:
-            labelled = replace(target, splits=_labelled_splits(target))
             held_out = labelled.split(*TEST, *VAL)
             if held_out not in (None, split):
                 scored = plan.add(target, held_out)
@@ -124,15 +121,16 @@ def plan_data(
             raise UserError(
                 f"--test {test.root}: labels of the source's kind are wanted: {test.why}"
             )
-        scored = plan.add(test, test.choose(*TEST, *VAL))
+        labelled = _labelled(test)
+        scored = plan.add(test, (labelled if labelled.splits else test).choose(*TEST, *VAL))
     plan.test += [scored] if scored else []
-    split = source.split(*TEST, *VAL)
+    split = _labelled(source).split(*TEST, *VAL)
     if split is not None and not plan.is_train(source, split):
         plan.test.append(plan.add(source, split))
     if class_map:
         _check_map(plan, class_map)
         for entry in plan.register:
-            if entry["FORMAT"] != "images":
+            if _is_labelled(entry):
                 entry["CLASS_MAP"] = class_map
     _read(plan, scored, given=test is not None)
     return plan
@@ -143,7 +141,7 @@ def _check_map(plan: DataPlan, class_map: Mapping[str, str]) -> None:
     probes = _register(plan, "in its own names")
     names: list[str] = []
     for entry in plan.register:
-        if entry["FORMAT"] == "images":
+        if not _is_labelled(entry):
             continue
         name = probes[entry["NAME"]]
         try:
@@ -213,7 +211,7 @@ def _read(plan: DataPlan, scored: str | None, given: bool) -> None:
     if plan.kind == "detection" and not len(plan.boxes):
         raise UserError(f"{plan.train}: no image has a box: there is nothing to learn")
     for entry in plan.register:
-        if entry["FORMAT"] == "images":
+        if not _is_labelled(entry):
             continue
         entry["CLASSES"] = list(plan.classes)
         if plan.shared or entry["NAME"] != plan.train:
@@ -255,8 +253,21 @@ def _note_images_without_xml(plan: DataPlan, probes: dict[str, str]) -> None:
         )
 
 
-def _labelled_splits(found: FoundData) -> dict[str, dict[str, Any]]:
-    return {n: entry for n, entry in found.splits.items() if entry.get("LABELLED") is not False}
+def _is_labelled(entry: Mapping[str, Any]) -> bool:
+    return entry["FORMAT"] != "images" and entry.get("LABELLED") is not False
+
+
+def _labelled(found: FoundData) -> FoundData:
+    """The same without the splits that have no labels, as of a YOLO target they need not."""
+    entries = {split: found.entry(split, "") for split in found.splits}
+    return replace(found, splits={s: found.splits[s] for s, e in entries.items() if _has_labels(e)})
+
+
+def _has_labels(entry: Mapping[str, Any]) -> bool:
+    if entry["FORMAT"] != "yolo":
+        return _is_labelled(entry)
+    root = Path(entry["ROOT"])
+    return has_label_files(root / entry.get("DATA_YAML", "data.yaml"), root, entry["SPLIT"])
 
 
 def _usable_labels(source: FoundData, target: FoundData, class_map: Mapping[str, str]) -> bool:
@@ -264,7 +275,7 @@ def _usable_labels(source: FoundData, target: FoundData, class_map: Mapping[str,
     if target.kind != source.kind:
         return False
     if target.kind == "detection":
-        return bool(_labelled_splits(target))
+        return bool(_labelled(target).splits)
     # Folders need not be classes: scans are sorted by box, photographs by day.
     becomes = {normalise(name): new for name, new in class_map.items()}
     first, second = (

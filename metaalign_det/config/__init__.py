@@ -98,11 +98,13 @@ def _given_keys(loaded: Mapping, node: CN, prefix: str = "") -> Iterator[str]:
 
 
 def _whole_as_float(value: Any, known: Any) -> Any:
-    """A value with 2 as 2.0 where the key has fractions, which yacs would call another type."""
+    """Whole numbers as floats where the default is a float: yacs refuses an int there."""
     if isinstance(value, Mapping) and isinstance(known, Mapping):
         return {k: _whole_as_float(v, known.get(k)) for k, v in value.items()}
-    whole = isinstance(value, int | str) and re.fullmatch(r"[+-]?[0-9]{1,15}", str(value))
-    return float(value) if whole and type(known) is float else value
+    if type(known) is not float or not isinstance(value, int | str):
+        return value
+    # Up to 15 digits a float is exact.
+    return float(value) if re.fullmatch(r"[+-]?[0-9]{1,15}", str(value)) else value
 
 
 def _check_keys(keys: Iterable[str], cfg: CN, where: str) -> None:

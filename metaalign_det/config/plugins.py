@@ -26,9 +26,11 @@ def add_plugins(cfg: CfgNode) -> None:
     """Import the plug-ins, and let those with an ``add_config(cfg)`` add their keys to ``cfg``.
 
     Raises:
-        UserError: there is no such module.
+        UserError: there is no such module, or its name cannot be one.
     """
     for name in plugin_names():
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise UserError(f"{VARIABLE}: {name!r} is no module as Python imports it, such as a.b")
         try:
             plugin = importlib.import_module(name)
         except ModuleNotFoundError as error:

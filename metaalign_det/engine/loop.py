@@ -209,8 +209,8 @@ def _check_names(
 ) -> None:
     """A gradient that is left out, or named wrongly, would be a parameter that never learns."""
     missing = [n for n, p in params.items() if p.requires_grad and n not in by_name]
-    if missing or not by_name.keys() <= params.keys():
-        unknown = [n for n in by_name if n not in params]
+    unknown = [n for n in by_name if n not in params]
+    if missing or unknown:
         raise ValueError(
             f"{type(source).__name__} must return a gradient, or None, for each trained parameter "
             f"by its name: {len(missing)} missing {missing[:3]}, {len(unknown)} unknown "

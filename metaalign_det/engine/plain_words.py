@@ -43,9 +43,9 @@ def _judged(shares: list[float]) -> str:
     text = f"{100 * share:.0f} % right"
     if len(shares) > 1 and max(shares) > 0.9 and min(shares) < 0.1:
         return f"{text}: at chance, always the same answer"
-    if share < chance - AT_CHANCE:
-        return f"{text}: below chance, features change faster than it learns"
-    if share <= chance + AT_CHANCE and len(shares) > 1:
+    if len(shares) > 1 and share < chance - AT_CHANCE:
+        return f"{text}: below chance"
+    if len(shares) > 1 and share <= chance + AT_CHANCE:
         return f"{text}: at chance"
     return f"{text}: it tells the domains apart" if share >= APART else text
 

@@ -35,6 +35,13 @@ def drawings(tmp_path):
     return "drawings"
 
 
+def refusal(capsys, *arguments):
+    """What init says of arguments that it does not take."""
+    assert main(["init", *arguments, "--output", "refused.yaml"]) != 0
+    assert not Path("refused.yaml").exists()
+    return capsys.readouterr().err
+
+
 def init(source, target, *options):
     """The config that is written, registered and checked."""
     assert main(["init", str(source), str(target), "--output", "my.yaml", *options]) == 0
@@ -86,9 +93,14 @@ def test_a_yolo_target_need_not_have_label_files(tmp_path, capsys):
     cfg, domains = init("signs", "tested")
     names = [d.name.rstrip("_") for d in domains]
     assert names == ["signs_train", "tested_train", "tested_val", "signs_val"]
-    assert main(["init", "bare", "signs", "--output", "other.yaml"]) != 0
-    message = capsys.readouterr().err
-    assert "bare, train" in message and "Are source and target exchanged?" in message
+    assert "katt" in refusal(capsys, "signs", "tested", "--class-map", "katt=cat")
+    assert "bare/data.yaml, train: none of the 4 images has a label file" in refusal(
+        capsys, "bare", "signs"
+    )
+    Path("my.yaml").unlink()
+    shutil.rmtree(tmp_path / "signs/labels/val")  # of the source: it is not scored then
+    cfg, domains = init("signs", "bare", "--test", "tested")
+    assert [d.name.rstrip("_") for d in domains] == ["signs_train", "bare", "tested_val"]
 
 
 def test_an_image_that_cannot_be_read_stops_nothing(tmp_path, drawings, capsys):
@@ -154,10 +166,9 @@ def test_classes_that_one_side_lacks_are_named(tmp_path, capsys):
     save_image(tmp_path / "clip" / "pig" / "0.png")
     init("art", "photo")
     assert "left out, since not in both: yak of art; cow of photo" in capsys.readouterr().out
-    assert main(["init", "art", "clip", "--output", "other.yaml"]) != 0
-    message = capsys.readouterr().err
+    message = refusal(capsys, "art", "clip")
     assert "one class in common, cat" in message and "pig of clip" in message
-    assert "--class-map" in message and not Path("other.yaml").exists()
+    assert "--class-map" in message
 
 
 def test_a_class_map_renames_and_merges_before_classes_are_compared(tmp_path, capsys):

@@ -52,6 +52,9 @@ def test_a_plug_in_that_does_not_exist_is_one_sentence(monkeypatch):
     monkeypatch.setenv("METAALIGN_PLUGINS", "os, plugged.inn")
     with pytest.raises(UserError, match=r"METAALIGN_PLUGINS: .* 'plugged\.inn'.*PYTHONPATH"):
         load_cfg()
+    monkeypatch.setenv("METAALIGN_PLUGINS", ".plugged")
+    with pytest.raises(UserError, match=r"METAALIGN_PLUGINS: '\.plugged' is no module"):
+        load_cfg()
 
 
 def test_a_plug_in_that_lacks_something_itself_says_what(plugin, tmp_path, monkeypatch):

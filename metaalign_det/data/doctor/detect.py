@@ -18,7 +18,7 @@ from ..formats.image_files import is_folder, is_image_name
 from ..formats.paths import on_disk, show
 from ..formats.text_files import read_lines
 from ..formats.voc import is_class_wise
-from ..formats.yolo import has_label_files, has_split
+from ..formats.yolo import has_split
 
 #: Names that splits go by, the usual one first.
 TRAIN, VAL, TEST = ("train", "trainval", "training"), ("val", "valid", "validation"), ("test",)
@@ -128,11 +128,7 @@ def _yolo(path: Path) -> FoundData | None:
             entry = {"ROOT": str(file.parent)}
             if file.name != "data.yaml":
                 entry["DATA_YAML"] = file.name
-            splits = {
-                name: {**entry, "SPLIT": name}
-                | ({} if has_label_files(content, file, file.parent, name) else {"LABELLED": False})
-                for name in names
-            }
+            splits = {name: {**entry, "SPLIT": name} for name in names}
             return FoundData(file.parent, "yolo", splits, f"{file.name} lists names and splits")
     return None
 

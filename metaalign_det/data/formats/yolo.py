@@ -195,12 +195,13 @@ def has_split(content: dict[str, Any], data_yaml: Path, root: Path, split: str) 
         return True
 
 
-def has_label_files(content: dict[str, Any], data_yaml: Path, root: Path, split: str) -> bool:
-    """Whether an image of a split has a label file: pictures of a target often have none.
+def has_label_files(data_yaml: Path, root: Path, split: str) -> bool:
+    """Whether any image of a split has a label file: pictures of a target often have none.
 
     A split that cannot be read counts as labelled: reading it will say what is wrong.
     """
     try:
+        content = read_yaml(data_yaml, "data file", where_to_look())
         images = _find_images(content, data_yaml, root, split)
     except UserError:
         return True

@@ -191,7 +191,7 @@ def find_runs(folders: Folders) -> list[RunFiles]:
         if not found:
             raise UserError(
                 f"{folder} holds no run, nor does a folder below it: a run has a {_CONFIG} and a "
-                "metrics.json, or results below inference/"
+                "metrics.json that is not empty, or (an evaluation alone) results below inference/"
             )
         for each in found:
             runs.setdefault(each.resolve(), read_run(each, label))

@@ -66,8 +66,8 @@ def _headline(comparison: Comparison, findings: list[Finding]) -> Verdict:
     nearest = comparison.best_other().label
     finding = next(f for f in findings if f.label == nearest)
     said = _sentence(comparison, finding, main=True)
-    # By the means of all seeds; of those that both have, it may be better.
-    ahead = finding.difference.mean > 0
+    # The best is that by the means of all seeds; on those that both have, another may be better.
+    ahead = any(f.difference.mean > 0 for f in findings)
     if len(findings) > 1 and comparison.best() is comparison.baseline and not ahead:
         text = f"No setting beats {comparison.baseline.label}. The nearest: {said.text}"
         return Verdict(text, said.badge, said.tone, main=True)
