@@ -1,0 +1,114 @@
+"""What result tables say of a gain: its odd and even part, or the share of a gap that it closes.
+
+    python -m benchmarks.table_parts odd-even docs/results/digits_controls.json
+    python -m benchmarks.table_parts share docs/results/mini_5400.json --column mini_openmoji_test \
+        --base source_strong --oracle oracle
+
+A table is a JSON file of ``sweep``, or any with ``rows`` of a ``method`` and columns with
+``values`` by seed. With g, o and b the scores of MetaAlign, of its control ``opposite`` and of the
+base, (g - o) / 2 is the odd part and (g + o) / 2 - b the even one (docs/method.md). The share is
+(method - base) / (oracle - base), seed by seed. Intervals are Student's, 95 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metaalign_det.errors import UserError
+from metaalign_det.reports.statistics import t_interval
+from metaalign_det.reports.table import format_table
+
+Scores = dict[str, NDArray]
+
+
+def read_scores(path: str | Path, column: str) -> Scores:
+    """Scores by method, an array over seeds in the order of the file.
+
+    Raises:
+        UserError: it is no table, or no row has the column.
+    """
+    try:
+        rows = json.loads(Path(path).read_text(encoding="utf-8"))["rows"]
+        found = {r["method"]: np.array(r[column]["values"], float) for r in rows if column in r}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is no table of results ({error!r})") from error
+    if not found:
+        raise UserError(f"{path}: no row has the column {column!r}")
+    return found
+
+
+def odd_even(scores: Scores) -> list[dict[str, str]]:
+    """A row for every base with a control ``<base>_meta (opposite)``, differences in points."""
+    rows = []
+    for base, b in scores.items():
+        of = {k[len(f"{base}_meta (") : -1]: v for k, v in scores.items() if f"{base}_meta (" in k}
+        if "opposite" not in of:
+            continue
+        o = of["opposite"]
+        # Beside the controls there is one variant, MetaAlign at the same length.
+        (name,) = set(of) - {"opposite", "random"}
+        g = of[name]
+        parts = {name: g - b, "opposite": o - b, "random": of.get("random", g * np.nan) - b}
+        parts |= {"odd part": (g - o) / 2, "even part": (g + o) / 2 - b}
+        rows.append({"method": base} | {k: _shown(v) for k, v in parts.items() if k != name})
+        rows[-1]["gradient"] = f"{_shown(parts[name])} [{name}]"
+    return rows
+
+
+def share(scores: Scores, base: str, oracle: str) -> list[dict[str, str]]:
+    """A row for every method, percent of the gap.
+
+    Raises:
+        UserError: there is no such base or oracle.
+    """
+    for name in (base, oracle):
+        if name not in scores:
+            raise UserError(f"there is no row {name!r}, only {', '.join(scores)}")
+    gap = scores[oracle] - scores[base]
+    return [
+        {"method": m, "share of the gap, %": _shown(100 * (x - scores[base]) / gap, sign="")}
+        for m, x in scores.items()
+    ]
+
+
+def _shown(values: NDArray, sign: str = "+") -> str:
+    low, high = t_interval(values.tolist())
+    return f"{values.mean():{sign}.1f} ({low:.1f} to {high:.1f})"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=("odd-even", "share"))
+    parser.add_argument("table", metavar="JSON")
+    parser.add_argument("--column", default="target test")
+    parser.add_argument("--base", default="source")
+    parser.add_argument("--oracle", default="oracle")
+    args = parser.parse_args(argv)
+    try:
+        scores = read_scores(args.table, args.column)
+        if args.what == "share":
+            rows = share(scores, args.base, args.oracle)
+        else:
+            rows = odd_even(scores)
+            if not rows:
+                raise UserError(f"{args.table} has no row '<base>_meta (opposite)'")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    columns = ["method", "gradient", "opposite", "random", "odd part", "even part"]
+    shown = [c for c in (*columns, "share of the gap, %") if c in rows[0]]
+    print(format_table(rows, shown, style="markdown"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
