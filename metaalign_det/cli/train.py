@@ -19,7 +19,7 @@ import re
 import signal
 import sys
 from contextlib import nullcontext, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from ..errors import UserError
 from .arguments import add_opts
@@ -165,15 +165,13 @@ def _launch(args: argparse.Namespace) -> None:
 
 def _train_in_one_of_several(args: argparse.Namespace) -> None:
     """As :func:`train`; an interruption becomes an exit code, or the parent would not see it."""
-    import torch.distributed as dist
+    from ..engine.processes import end_process
 
     try:
         train(args)
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
-    # An interpreter that ends while gloo's threads still hold tensors now and then aborts, and a
-    # finished run would be reported as a failed one.
-    dist.destroy_process_group()
+    end_process()
 
 
 def _way_on(args: argparse.Namespace) -> str:
@@ -189,10 +187,12 @@ def _way_on(args: argparse.Namespace) -> str:
     return ""
 
 
-def _train_under_torchrun(args: argparse.Namespace) -> dict | None:
+def _train_under_torchrun(args: argparse.Namespace) -> NoReturn:
     import torch
     import torch.distributed as dist
     from detectron2.utils import comm
+
+    from ..engine.processes import end_process
 
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     timeout = datetime.timedelta(seconds=args.dist_timeout)
@@ -202,6 +202,8 @@ def _train_under_torchrun(args: argparse.Namespace) -> dict | None:
     dist.init_process_group(backend, timeout=timeout)
     comm.create_local_process_group(int(os.environ["LOCAL_WORLD_SIZE"]))
     try:
-        return train(args)
-    finally:
+        train(args)
+    except BaseException:
         dist.destroy_process_group()
+        raise
+    end_process()
