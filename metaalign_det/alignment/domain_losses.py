@@ -22,14 +22,41 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .precision import full_precision
 
-#: Names of the domain losses, the legal values of ``MODEL.DA.*.LOSS``.
-DOMAIN_LOSSES = ("least_squares", "bce", "focal")
+
+def _cross_entropy(log_p: Tensor, gamma: float) -> Tensor:
+    return -log_p
+
+
+def _focal(log_p: Tensor, gamma: float) -> Tensor:
+    # The floor keeps the derivative finite at p_d = 1 when gamma < 1.
+    miss = _probability_of_the_other(log_p)
+    return miss.clamp_min(torch.finfo(miss.dtype).tiny).pow(gamma) * -log_p
+
+
+def _least_squares(log_p: Tensor, gamma: float) -> Tensor:
+    return _probability_of_the_other(log_p).square()
+
+
+def _probability_of_the_other(log_p: Tensor) -> Tensor:
+    """1 - p_d, without cancellation where p_d is near 1."""
+    return -torch.expm1(log_p)
+
+
+#: The legal values of ``MODEL.DA.*.LOSS``; a plug-in may add one. Each is a function of log p_d,
+#: any shape, float32 or wider, and of ``gamma``, to losses of that shape.
+DOMAIN_LOSSES: dict[str, Callable[[Tensor, float], Tensor]] = {
+    "least_squares": _least_squares,
+    "bce": _cross_entropy,
+    "focal": _focal,
+}
 
 
 def domain_loss(
@@ -43,7 +70,7 @@ def domain_loss(
     """Loss of a domain discriminator.
 
     Args:
-        kind: one of :data:`DOMAIN_LOSSES`.
+        kind: a key of :data:`DOMAIN_LOSSES`.
         logits (Tensor): shape (N, 1, *) or (N, D, *), see the head of the module.
         domain: the true domain of all N, or one per example as a long Tensor of shape (N,).
             Domain labels only (0 = source, 1 = target): a bool is refused, because ``True`` for
@@ -65,16 +92,7 @@ def domain_loss(
     if gamma < 0:
         raise ValueError(f"gamma of the focal loss must be >= 0, got {gamma}")
 
-    log_p = _log_probability_of(logits, domain)
-    if kind == "bce":
-        loss = -log_p
-    else:
-        miss = -torch.expm1(log_p)  # 1 - p_d without cancellation when p_d is near 1
-        if kind == "least_squares":
-            loss = miss.square()
-        else:
-            # The floor keeps the derivative finite at p_d = 1 when gamma < 1.
-            loss = miss.clamp_min(torch.finfo(miss.dtype).tiny).pow(gamma) * -log_p
+    loss = DOMAIN_LOSSES[kind](_log_probability_of(logits, domain), gamma)
     if reduction == "none":
         return loss
     if reduction == "sum" or loss.numel() == 0:

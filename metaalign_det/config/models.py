@@ -32,7 +32,7 @@ def _discriminator(feature: str, hidden: tuple[int, ...], loss: str, gamma: floa
     node.HIDDEN = list(hidden)
     # Weight lambda >= 0 of the reversed gradient it sends to the features; 0 = train, do not align.
     node.LAMBDA = 1.0
-    # Its domain loss: "least_squares", "bce" or "focal".
+    # Its domain loss: "least_squares", "bce", "focal", or one that a plug-in adds.
     node.LOSS = loss
     # Focusing exponent of the focal loss, >= 0.
     node.GAMMA = gamma

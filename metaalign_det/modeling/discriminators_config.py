@@ -27,7 +27,7 @@ class Alignment:
     Args:
         feature: name of the backbone output it looks at ("roi" for regions).
         weight: lambda >= 0.
-        loss: one of ``DOMAIN_LOSSES``.
+        loss: a key of ``DOMAIN_LOSSES``.
         gamma: focusing exponent of the focal loss.
     """
 

@@ -6,6 +6,7 @@ from detectron2.modeling import GeneralizedRCNN, build_model
 from detectron2.structures import Instances
 from detectron2.utils.events import EventStorage
 
+from metaalign_det.alignment.domain_losses import DOMAIN_LOSSES
 from metaalign_det.coordination import (
     Objective,
     RandomStreams,
@@ -206,6 +207,15 @@ def test_the_backbone_does_not_follow_the_task_through_context_vectors():
     )
     assert found == (None,)
     assert context.requires_grad, "but the discriminators' hidden layers do"
+
+
+def test_a_domain_loss_that_a_plug_in_adds_is_a_detectors(monkeypatch):
+    monkeypatch.setitem(DOMAIN_LOSSES, "doubled", lambda log_p, gamma: -2 * log_p)
+    found = {}
+    for name in ("bce", "doubled"):
+        model = with_streams(tiny_model(tiny_cfg("MODEL.DA.LOCAL.LOSS", name)))
+        found[name] = model(batch())["loss_da_local"].item()
+    assert found["doubled"] == pytest.approx(2 * found["bce"])
 
 
 def test_accuracy_of_discriminators_is_recorded_per_domain():
