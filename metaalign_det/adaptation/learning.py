@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from detectron2.config import CfgNode
+from detectron2.layers import NaiveSyncBatchNorm
+from detectron2.utils import comm
+from torch import nn
 
 from ..coordination import check_choice
 from ..errors import UserError
@@ -60,6 +63,8 @@ class Learning:
                 )
             if node.METHOD == "soft":
                 model.check_distillation()
+            else:
+                _check_passes(model)
             odds = _class_odds(node, model)
             teacher = Teacher(
                 average,
@@ -108,6 +113,19 @@ class Learning:
         """Continue from :meth:`state_dict`; {} starts anew."""
         if self.teacher is not None:
             self.teacher.load_state_dict(state)
+
+
+def _check_passes(model: AdaptableModel) -> None:
+    """No layer waits in one process for a pass that another, without a label, leaves out."""
+    if comm.get_world_size() == 1:
+        return
+    if any(isinstance(m, nn.SyncBatchNorm | NaiveSyncBatchNorm) for m in model.modules()):
+        raise UserError(
+            "TEACHER.METHOD 'hard' and BatchNorm over all processes (NORM 'SyncBN') do not go "
+            "together: a process without a label has no pass over target images, for which the "
+            "others would wait. Set NORM 'BN' or 'FrozenBN' (MODEL.RESNETS, MODEL.FPN, "
+            "MODEL.ROI_BOX_HEAD), or TEACHER.METHOD 'soft'"
+        )
 
 
 def _statistics(cfg: CfgNode, model: AdaptableModel) -> str:

@@ -89,6 +89,8 @@ class MetaAlignGradients(GradientSource):
             weight=node.BETA.WEIGHT,
         )
         self.beta_optimizer = torch.optim.SGD(self.weights.parameters(), lr=node.BETA.LR)
+        #: First iteration with a lookahead: there is nothing to coordinate in a burn-in.
+        self.start_iter = max(node.START_ITER, self.learning.burn_in)
         #: Role -> alpha under ALPHA "relative", which starts at META_LR.
         self.measured_alpha: dict[str, float] = {}
         self._generator = torch.Generator()
@@ -125,7 +127,7 @@ class MetaAlignGradients(GradientSource):
     def __call__(self, step: StepContext, batches: Sequence[Batch]) -> Gradients:
         node = self.cfg
         objectives = self.learning.objectives(step, batches)
-        if step.iteration < node.START_ITER or not objectives.aligns:
+        if step.iteration < self.start_iter or not objectives.aligns:
             return self.joint.descend(step, objectives)
         role = self.role_at(step.iteration)
         alpha = self.alpha_at(step.iteration, step.lr_share)
@@ -172,10 +174,10 @@ class MetaAlignGradients(GradientSource):
     # ---- schedules --------------------------------------------------------------------------
 
     def role_at(self, iteration: int) -> str:
-        """``alternate`` starts with the alignment role at METAALIGN.START_ITER."""
+        """``alternate`` starts with METAALIGN.FIRST_ROLE at the first lookahead."""
         if self.role != "alternate":
             return self.role
-        first = iteration - self.cfg.START_ITER
+        first = iteration - self.start_iter
         if self.cfg.FIRST_ROLE == "task":
             first += 1
         return "alignment" if first % 2 == 0 else "task"
@@ -193,7 +195,7 @@ class MetaAlignGradients(GradientSource):
         """The share of alpha in [0, 1] that METAALIGN.WARMUP_ITERS leaves."""
         if not self.cfg.WARMUP_ITERS:
             return 1.0
-        return min(1.0, (iteration - self.cfg.START_ITER) / self.cfg.WARMUP_ITERS)
+        return min(1.0, (iteration - self.start_iter) / self.cfg.WARMUP_ITERS)
 
     def _mean_change(self, step: StepContext, result: StepResult) -> float:
         """The relative change, the same in every process: all have to follow one alpha."""

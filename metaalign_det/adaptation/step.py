@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..coordination import RandomStreams, Reducer, keep_local
+from ..errors import UserError
 from .contract import AdaptableModel
 
 #: Named views of one step, or of one of its micro-batches; see :mod:`.contract`.
@@ -72,9 +73,19 @@ class Gradients:
 
 
 def split_batch(batch: Batch, parts: int) -> list[Batch]:
-    """Micro-batches with the same share of every view, so that each has weight 1/parts."""
+    """Micro-batches with the same share of every view, so that each has weight 1/parts.
+
+    Raises:
+        UserError: a view cannot be split like that.
+    """
     if parts == 1:
         return [batch]
+    for view, images in batch.items():
+        if len(images) % parts:
+            raise UserError(
+                f"a batch has {len(images)} images in {view!r}, which cannot be split over "
+                f"SOLVER.ACCUMULATION_STEPS = {parts}; make it a multiple of {parts}"
+            )
     return [{k: items[i::parts] for k, items in batch.items()} for i in range(parts)]
 
 

@@ -199,11 +199,12 @@ class VectorDiscriminator(nn.Module):
         return self.mlp(x)
 
 
-class _SmallBatchNorm2d(nn.BatchNorm2d):
+class SmallBatchNorm2d(nn.BatchNorm2d):
     """BatchNorm that normalises a single 1x1 value per channel by its running statistics.
 
     One value has no variance, and torch raises on it in training mode. A discriminator meets it
-    with one image and three stride-2 convolutions on a map of up to 8x8.
+    with one image and three stride-2 convolutions on a map of up to 8x8, a fully connected layer of
+    a backbone where a teacher has labelled one image.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -216,7 +217,7 @@ class _SmallBatchNorm2d(nn.BatchNorm2d):
 
 def _norm(name: str, channels: int) -> nn.Module | None:
     if name == "BN":
-        return _SmallBatchNorm2d(channels)
+        return SmallBatchNorm2d(channels)
     if name == "GN":
         groups = max(1, channels // 32)
         return nn.GroupNorm(groups if channels % groups == 0 else 1, channels)

@@ -84,9 +84,10 @@ def add_lookahead(cfg: CN) -> None:
     cfg.METAALIGN.META_LR = 1.0
     cfg.METAALIGN.ALPHA = "lr"
     cfg.METAALIGN.RELATIVE_CHANGE = 0.3
-    # alpha grows linearly from 0 over this many iterations after START_ITER.
+    # alpha grows linearly from 0 over this many iterations after the first lookahead.
     cfg.METAALIGN.WARMUP_ITERS = 0
-    # First iteration with a lookahead; plain joint training before it.
+    # First iteration with a lookahead (ADAPTATION.BURN_IN if that is later); plain joint
+    # training before it.
     cfg.METAALIGN.START_ITER = 0
     # In several processes, the inner step uses the gradient of all ("global") or of one ("local").
     cfg.METAALIGN.INNER_GRADIENT = "global"

@@ -32,11 +32,13 @@ class CoordinationHook(HookBase):
     Args:
         source: of the gradients.
         seed: of the random streams, in a trainer that has none.
+        accumulation: micro-batches per step, in a trainer whose inner loop is replaced.
     """
 
-    def __init__(self, source: GradientSource, seed: int = 0) -> None:
+    def __init__(self, source: GradientSource, seed: int = 0, accumulation: int = 1) -> None:
         self.source = source
         self.seed = seed
+        self.accumulation = accumulation
         self._brought = False
 
     def before_train(self) -> None:
@@ -127,6 +129,7 @@ class CoordinationHook(HookBase):
             inner.data_loader,
             inner.optimizer,
             seed=self.seed,
+            accumulation=self.accumulation,
             autocast=dtype,
             scaler=LossScaler() if dtype == torch.float16 else None,
         )
@@ -162,11 +165,17 @@ class MetaAlignHook(CoordinationHook):
         trainer.register_hooks([MetaAlignHook(cfg, trainer.model)])
 
     Args:
-        cfg: with the keys of ``add_metaalign_config``.
+        cfg: with the keys of ``add_metaalign_config``; ``SOLVER.ACCUMULATION_STEPS`` counts too.
         model: the model to be trained.
+
+    Raises:
+        UserError: a value that does not exist or is out of range, or that does not fit the model.
     """
 
     def __init__(self, cfg: CfgNode, model: torch.nn.Module) -> None:
         model = require_adaptable(getattr(model, "module", model))  # DistributedDataParallel
         source = MetaAlignGradients(cfg, model, Learning.from_config(cfg, model))
-        super().__init__(source, max(cfg.SEED, 0))
+        steps = cfg.SOLVER.ACCUMULATION_STEPS
+        if steps < 1:
+            raise UserError(f"SOLVER.ACCUMULATION_STEPS must be >= 1, got {steps}")
+        super().__init__(source, max(cfg.SEED, 0), steps)

@@ -264,12 +264,12 @@ def check_model(cfg: CfgNode, model: torch.nn.Module) -> None:
             "there, or switch alignment off (MODEL.DA.*.ENABLED False, MODEL.ALIGN.METHOD 'none')"
         )
     # Detectron2's hook wants one pass through each layer, of batches as a plain detector gets them.
-    once = not model.aligns and views.SOURCE != "strong"
+    once = not model.aligns and views.SOURCE != "strong" and cfg.ADAPTATION.STATISTICS == "both"
     if cfg.TEST.PRECISE_BN.ENABLED and not once and tracking_layers(model):
         raise UserError(
             "TEST.PRECISE_BN.ENABLED takes statistics of weak views of the source alone, not where "
-            "a model aligns or INPUT.VIEWS.SOURCE is 'strong': set it to False. TEST.ADAPTIVE_BN "
-            "takes those of the target"
+            "a model aligns, INPUT.VIEWS.SOURCE is 'strong' or ADAPTATION.STATISTICS is 'target': "
+            "set it to False. TEST.ADAPTIVE_BN takes those of the target"
         )
 
 

@@ -118,6 +118,18 @@ def test_a_relative_alpha_is_followed_during_its_warm_up_as_after_it(role):
         assert warm.alpha_at(it % 2 + 4, 1.0) == pytest.approx(half)
 
 
+def test_roles_and_the_warm_up_of_alpha_begin_where_burn_in_ends():
+    opts = options(
+        "metaalign", "METAALIGN.ROLE", "alternate", "METAALIGN.FIRST_ROLE", "task",
+        "METAALIGN.ALPHA", "constant", "METAALIGN.META_LR", 0.8, "METAALIGN.WARMUP_ITERS", 4,
+        "METAALIGN.START_ITER", 1, "ADAPTATION.BURN_IN", 4,
+    )  # fmt: skip
+    source = Harness(tiny_cfg(*opts), []).source
+    assert [source.role_at(i) for i in (4, 5, 6)] == ["task", "alignment", "task"]
+    alphas = [source.alpha_at(i, 1.0) for i in (4, 6, 8, 9)]
+    assert alphas == pytest.approx([0.0, 0.4, 0.8, 0.8])
+
+
 # ---- before training ----------------------------------------------------------------------------
 
 EXACT = options("metaalign", "METAALIGN.ORDER", "exact", "METAALIGN.ROLE", "alignment")

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import pytest
 import torch
+from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
 from torch import nn
 
+from metaalign_det.adaptation.registry import build_gradient_source
 from metaalign_det.adaptation.teacher import WeightAverage
 from metaalign_det.errors import UserError
-from tests.adaptation.harness import Harness, trained, views
-from tests.tiny import batch, tiny_cfg
+from tests.adaptation.harness import Harness, strong, trained, views
+from tests.modeling.test_da_classifier import config as classifier_config
+from tests.modeling.test_da_classifier import images as pictures
+from tests.tiny import batch, tiny_cfg, tiny_model
 
 TEACHER = (
     "EMA.ENABLED", True, "EMA.DECAY", 0.9, "TEACHER.ENABLED", True, "INPUT.VIEWS.TARGET", "both",
@@ -107,6 +111,23 @@ def test_reported_labels_are_those_of_all_micro_batches():
     assert h.storage.history("teacher/labels_per_image").latest() == count / 4
 
 
+@pytest.mark.parametrize("order", ["first", "exact"])
+def test_a_single_label_teaches_through_batchnorm_of_a_fully_connected_layer(order, monkeypatch):
+    cfg = classifier_config(
+        "dann", "MODEL.DIGITS_NET.NORM", "BN", *TEACHER, "METAALIGN.ENABLED", True,
+        "METAALIGN.ORDER", order, "METAALIGN.ROLE", "task",
+    )  # fmt: skip
+    target = pictures(4, label=False)
+    data = {"source": pictures(4), "target": target, "target_strong": strong(target)}
+    torch.manual_seed(0)
+    h = Harness(cfg, [data], build_model(cfg).double().train())
+    teacher = h.source.learning.average.model
+    monkeypatch.setattr(teacher, "pseudo_labels", lambda *_: [{"label": 1}, {}, {}, {}])
+    h.train(0, 1)
+    assert h.storage.history("loss_cls_target").latest() > 0
+    assert h.storage.history("teacher/images_with_labels").latest() == 0.25
+
+
 @pytest.mark.parametrize("method", ["hard", "soft"])
 def test_without_target_images_there_is_no_lesson(method):
     batches = [{**views(0), "target": [], "target_strong": []}]
@@ -190,6 +211,17 @@ def test_lessons_start_at_their_iteration():
 def test_settings_that_cannot_be_are_named(opts, message):
     with pytest.raises(UserError, match=message):
         Harness(tiny_cfg(*opts, context=False), [])
+
+
+def test_layers_that_would_wait_for_a_process_without_a_label_are_refused(monkeypatch):
+    cfg = tiny_cfg("MODEL.RESNETS.NORM", "SyncBN", *TEACHER)
+    model = tiny_model(cfg)
+    build_gradient_source(cfg, model)  # one process waits for none
+    monkeypatch.setattr("detectron2.utils.comm.get_world_size", lambda: 2)
+    with pytest.raises(UserError, match="TEACHER.METHOD 'hard' .*NORM 'SyncBN'.*'soft'"):
+        build_gradient_source(cfg, model)
+    cfg.TEACHER.METHOD = "soft"
+    build_gradient_source(cfg, model)
 
 
 def test_a_batch_without_strong_views_is_a_clear_error():

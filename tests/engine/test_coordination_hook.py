@@ -11,6 +11,7 @@ from metaalign_det.adaptation.registry import build_gradient_source
 from metaalign_det.engine.coordination import CoordinationHook, MetaAlignHook
 from metaalign_det.engine.loop import AdaptationLoop
 from metaalign_det.engine.optimizers import build_optimizer
+from metaalign_det.errors import UserError
 from tests.adaptation.harness import Harness, views
 from tests.tiny import tiny_cfg, tiny_model
 
@@ -131,6 +132,21 @@ def test_a_checkpoint_from_before_training_can_be_loaded():
     other = trainer()
     other.load_state_dict(trainer().state_dict())
     other.train(0, 1)
+
+
+def test_the_loop_that_replaces_a_trainers_own_accumulates_gradients():
+    cfg = tiny_cfg(*PLAIN, "METAALIGN.ENABLED", True, "SOLVER.ACCUMULATION_STEPS", 2)
+    model, seen = tiny_model(cfg), set()
+    model.backbone.register_forward_hook(lambda m, x, y: seen.add(len(x[0])))
+    inner = SimpleTrainer(model, batches(), build_optimizer(cfg, model))
+    Foreign(inner, MetaAlignHook(cfg, model)).train(0, 1)
+    assert seen == {1}  # of two images
+    uneven = SimpleTrainer(model, [views(0, 3)], build_optimizer(cfg, model))
+    with pytest.raises(UserError, match="3 images in 'source'.*ACCUMULATION_STEPS = 2; make it"):
+        Foreign(uneven, MetaAlignHook(cfg, model)).train(0, 1)
+    cfg.SOLVER.ACCUMULATION_STEPS = 0
+    with pytest.raises(UserError, match="SOLVER.ACCUMULATION_STEPS must be >= 1, got 0"):
+        MetaAlignHook(cfg, model)
 
 
 def test_a_plain_trainers_checkpoint_goes_on_with_the_hook():

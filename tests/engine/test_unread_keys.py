@@ -53,6 +53,7 @@ def test_task_oriented_alignment_of_nothing():
         (BN, ("LOCAL",)),
         ((), ("GLOBAL",)),
         ((*BN, "INPUT.VIEWS.SOURCE", "strong", "INPUT.VIEWS.TARGET", "both"), ()),
+        ((*BN, "ADAPTATION.STATISTICS", "target"), ()),
     ],
 )
 def test_detectron2s_precise_statistics_where_they_would_fail_later(opts, discriminators):

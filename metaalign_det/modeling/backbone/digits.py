@@ -17,6 +17,7 @@ from detectron2.modeling import BACKBONE_REGISTRY
 from detectron2.modeling.backbone import Backbone
 from torch import Tensor, nn
 
+from ...alignment.discriminators import SmallBatchNorm2d
 from ...errors import UserError
 
 #: Side in cells of the grid that the fully connected stage sees, whatever the image's size.
@@ -107,7 +108,7 @@ def _layer(
         padding=padding,
         stride=stride,
         bias=not norm,
-        norm=get_norm(norm, b),
+        norm=get_norm(SmallBatchNorm2d if norm == "BN" else norm, b),
         activation=nn.ReLU(),
     )
     nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
