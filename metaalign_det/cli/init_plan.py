@@ -125,7 +125,12 @@ def plan_data(
         scored = plan.add(test, (labelled if labelled.splits else test).choose(*TEST, *VAL))
     plan.test += [scored] if scored else []
     split = _labelled(source).split(*TEST, *VAL)
-    if split is not None and not plan.is_train(source, split):
+    again = any(
+        {**entry, "NAME": ""} == source.entry(split or "", "")
+        for entry in plan.register
+        if split is not None and entry["NAME"] in plan.test
+    )
+    if split is not None and not again and not plan.is_train(source, split):
         plan.test.append(plan.add(source, split))
     if class_map:
         _check_map(plan, class_map)
@@ -184,9 +189,15 @@ def _read(plan: DataPlan, scored: str | None, given: bool) -> None:
         plan.remarks["TARGET"] = "it has labels, but no object in them"
         scored = None
     plan.images = {name: len(dicts) for name, dicts in labelled.items()}
-    if plan.target not in plan.images:
+    targets = labelled.get(plan.target)
+    if targets is None:
         targets = load_unlabelled(probes[plan.target], bad=plan.unreadable)
         plan.images[plan.target] = len(targets)
+    if scored and given:
+        adapted = {d["file_name"] for d in targets}
+        both = sum(d["file_name"] in adapted for d in labelled[scored])
+        if both:
+            plan.remarks["TEST"] = f"{both} of --test are adapted to: keep some apart"
     lists = {name: declared_classes(probes[name]) or () for name in (plan.train, scored) if name}
     try:
         plan.classes = agree(lists, None) or ()

@@ -318,3 +318,16 @@ def test_an_output_below_nobodys_home_is_a_folder_that_is_not_there(tmp_path, dr
     make_tiny_coco(tmp_path / "photos", coco_json(5))
     assert main(["init", "photos", drawings, "--output", "~nobody_here/my.yaml"]) == 2
     assert "there is no folder" in capsys.readouterr().err
+
+
+def test_labelled_images_that_are_adapted_to_are_told(tmp_path):
+    make_tiny_coco(tmp_path / "photos", coco_json(5))
+    make_tiny_coco(tmp_path / "garden", coco_json(4))
+    init("photos", "garden", "--test", "garden/instances.json")
+    assert "4 of --test are adapted to: keep some apart" in Path("my.yaml").read_text()
+
+
+def test_a_test_of_the_source_is_scored_once(tmp_path, drawings):
+    make_tiny_yolo(tmp_path / "signs")
+    _, domains = init("signs", drawings, "--test", "signs")
+    assert [d.name for d in domains] == ["signs_train", "drawings", "signs_val"]

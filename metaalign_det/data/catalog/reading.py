@@ -111,6 +111,15 @@ def _read(name: str, labels: bool) -> list[dict]:
         if not getattr(function, "__module__", "").startswith("detectron2."):
             raise
         raise UserError(f"data set {name!r}: {error} is missing, or not as expected") from error
+    except (KeyError, ValueError) as error:  # of a COCO JSON that lacks a key, or is none
+        if not getattr(function, "__module__", "").startswith("detectron2."):
+            raise
+        what = f"the key {error} is missing" if isinstance(error, KeyError) else str(error)
+        raise UserError(
+            f"data set {name!r}: its annotations are not as Detectron2 expects them: {what}. "
+            "Registered with FORMAT coco (or register_coco_domain), entries that are wrong are "
+            "named"
+        ) from error
     except ModuleNotFoundError as error:
         raise UserError(
             f"data set {name!r} is read with the Python package {error.name}, which is not "

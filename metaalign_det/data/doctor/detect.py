@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,13 @@ from typing import Any
 import yaml
 
 from ...errors import UserError
-from ..formats.image_files import is_folder, is_image_name
+from ..formats.image_files import is_folder
 from ..formats.paths import on_disk, show
-from ..formats.text_files import read_lines
+from ..formats.text_files import read_lines, read_yaml
 from ..formats.voc import is_class_wise
 from ..formats.yolo import has_split
+from .folders import ENOUGH, entries_of, has_images, head_of, holds_images, walk_files
+from .unread import YAML_SUFFIXES, not_understood, unread_labels
 
 #: Names that splits go by, the usual one first.
 TRAIN, VAL, TEST = ("train", "trainval", "training"), ("val", "valid", "validation"), ("test",)
@@ -39,7 +41,6 @@ _BLOCK = 2**20  # bytes of a JSON looked at at a time
 _LOOKED_FOR = 20  # images of a JSON that are looked for on the disk
 _NULLS = ("null", "~")  # in YAML: nothing
 _VOC_ROOT = re.compile(rb"<annotation[\s/>]")  # not CVAT's <annotations>
-_ENOUGH = 2000  # entries of a folder that are looked at before it is called a folder of images
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,11 @@ class FoundData:
         """
         split = self.split(*wanted, ALL)
         if split is None and len(self.splits) > 1:
+            lists = self.format != "voc" or all(e["SPLIT"] for e in self.splits.values())
+            remedy = _CHOOSING[self.format if lists else "folder"]
             raise UserError(
                 f"{self.root} has the splits {', '.join(self.splits)}, and none is called "
-                f"{wanted[0]}: {_CHOOSING[self.format].format(wanted[0])}"
+                f"{wanted[0]}: {remedy.format(wanted[0])}"
             )
         return split or next(iter(self.splits))
 
@@ -104,6 +107,8 @@ def detect(folder: str | Path) -> FoundData:
     for recognise in (_yolo, _coco, _voc, _class_folders, _images):
         if found := recognise(path):
             return found
+    if path.is_file():
+        raise UserError(not_understood(path))
     raise UserError(f"{path}: no image in it or below it")
 
 
@@ -113,23 +118,28 @@ def is_data_yaml(path: str | Path) -> bool:
 
 
 def _yolo(path: Path) -> FoundData | None:
-    files = [path] if path.suffix in (".yaml", ".yml") else sorted(path.glob("*.y*ml"))
+    files = [path] if path.suffix.lower() in YAML_SUFFIXES else sorted(path.glob("*.y*ml"))
     for file in files:
         try:
             content = yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
-        except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError):
+        except (OSError, ValueError, yaml.YAMLError, RecursionError):
+            if file.name.lower() in ("data.yaml", "data.yml") and file.is_file():
+                read_yaml(file, "data file")  # says what is wrong, where labels would be missed
             continue
         if not isinstance(content, dict) or "names" not in content:
             continue
-        names = [k for k in ("train", "val", "test") if content.get(k) and content[k] not in _NULLS]
-        if "test" in names and not has_split(content, file, file.parent, "test"):
-            names.remove("test")
-        if names:
+        splits = ("train", "val", "test")
+        listed = [name for name in splits if content.get(name) and content[name] not in _NULLS]
+        there = [n for n in listed if n == "train" or has_split(content, file, file.parent, n)]
+        if names := there or listed:
             entry = {"ROOT": str(file.parent)}
             if file.name != "data.yaml":
                 entry["DATA_YAML"] = file.name
-            splits = {name: {**entry, "SPLIT": name} for name in names}
-            return FoundData(file.parent, "yolo", splits, f"{file.name} lists names and splits")
+            why = f"{file.name} lists names and splits"
+            if lost := [f"{n}: {show(content[n])}" for n in listed if n not in names]:
+                why += f", but nothing is at its {', '.join(lost)}"
+            entries = {name: {**entry, "SPLIT": name} for name in names}
+            return FoundData(file.parent, "yolo", entries, why)
     return None
 
 
@@ -139,6 +149,10 @@ def _coco(path: Path) -> FoundData | None:
     for file in _json_files(path):
         names = _some_images_of_coco(file)
         root = _root_of(names, file, top)
+        if root is None and file == path and not holds_images(top):
+            # As published: annotations/instances_train.json, and images beside annotations.
+            root = _root_of(names, file, top.parent)
+            top = top if root is None else top.parent
         if root is not None:
             roots[file] = root
         elif names and file == path:
@@ -168,8 +182,8 @@ def _coco_splits(files: list[Path], top: Path) -> dict[str, Path]:
     """
     groups: dict[str, list[Path]] = {}
     for file in files:
-        folder = "" if file.parent == top else file.parent.name
-        groups.setdefault(_split_in(f"{folder}/{file.stem}"), []).append(file)
+        split = _split_in(f"{_folder_below(file, top)}/{file.stem}")
+        groups.setdefault(split, []).append(file)
     stems = Counter(file.stem for file in files)
     splits = {}
     for split, group in groups.items():
@@ -208,13 +222,48 @@ def _unescaped(name: bytes) -> str:
 
 
 def _root_of(images: Sequence[str], json_file: Path, top: Path) -> Path | None:
-    """The folder that file names in a COCO JSON start from: that in which most are found."""
+    """The folder that file names in a COCO JSON start from: that in which most are found.
+
+    Images of several splits may have the same names, as frames that are numbered: a folder that is
+    called after the JSON or its split goes before the others then.
+
+    Raises:
+        UserError: several folders have all that are found, and none is called after the JSON.
+    """
     stem = json_file.stem.removeprefix("instances_")
     near = [top, json_file.parent]
     places = [p / s for s in ("", "images", stem, f"images/{stem}", "JPEGImages") for p in near]
-    places += [Path(e.path) for e in _entries(top) if is_folder(e)]
+    usual = len(places)
+    for folder in (top, top / "images"):
+        places += [Path(e.path) for e in entries_of(folder) if is_folder(e)]
     found = [sum(os.path.isfile(on_disk(p / image, p)) for image in images) for p in places]
-    return places[found.index(max(found))] if any(found) else None
+    if not any(found):
+        return None
+    alike = [n for n, p in enumerate(places) if found[n] and _called_alike(p, json_file, top)]
+    best = max(alike or range(len(places)), key=lambda n: (found[n], -n))
+    equal = {os.path.realpath(p): p for n, p in enumerate(places) if found[n] == found[best]}
+    if not alike and best >= usual and len(equal) > 1:
+        names = " and ".join(map(str, equal.values()))
+        raise UserError(
+            f"{json_file}: images of the names in it are in {names}: call the folder that is "
+            f"meant {stem}, or register the data with it as ROOT"
+        )
+    return places[best]
+
+
+def _called_alike(folder: Path, json_file: Path, top: Path) -> bool:
+    """Whether a folder is called after a JSON or its split: ``val`` of ``annotations_val.json``."""
+    if folder in (top, top / "images", top / "JPEGImages"):
+        return False
+    split = _split_in(folder.name)
+    if split != ALL:
+        return split == _split_in(f"{_folder_below(json_file, top)}/{json_file.stem}")
+    words = re.findall(r"[^\W_]+", folder.name.lower())
+    return bool(words) and set(words) <= set(re.findall(r"[^\W_]+", json_file.stem.lower()))
+
+
+def _folder_below(file: Path, top: Path) -> str:
+    return "" if file.parent == top else file.parent.name
 
 
 def _voc(path: Path) -> FoundData | None:
@@ -232,8 +281,13 @@ def _voc(path: Path) -> FoundData | None:
         }
         if splits:
             return FoundData(path, "voc", splits, "JPEGImages and ImageSets/Main are in it")
+    # As Roboflow exports it: images and XML files in a folder per split.
+    of_splits = [Path(e.path) for e in entries_of(path) if is_folder(e) and _is_split(e.name)]
+    splits = {f.name: {"ROOT": str(f), "SPLIT": None} for f in of_splits if _has_voc_xml(f)}
+    if splits:
+        return FoundData(path, "voc", splits, f"{', '.join(splits)} hold VOC's XML files")
     folder = path / "Annotations" if (path / "Annotations").is_dir() else path
-    if any(_is_voc_xml(entry) for entry in _walk(folder, _ENOUGH)):
+    if _has_voc_xml(folder):
         entry = {"ROOT": str(path), "SPLIT": None}
         return FoundData(path, "voc", {ALL: entry}, "there are VOC's XML files in it")
     return None
@@ -250,24 +304,24 @@ def _is_class_list(name: str, names: list[str], lists: Path) -> bool:
         return False
 
 
+def _has_voc_xml(folder: Path) -> bool:
+    return any(_is_voc_xml(entry) for entry in walk_files(folder, ENOUGH))
+
+
 def _is_voc_xml(entry: os.DirEntry) -> bool:
     if not entry.name.lower().endswith(".xml"):
         return False
-    try:
-        with open(entry.path, "rb") as stream:
-            return _VOC_ROOT.search(stream.read(4096)) is not None
-    except OSError:
-        return False
+    return _VOC_ROOT.search(head_of(entry.path)) is not None
 
 
 def _class_folders(path: Path) -> FoundData | None:
     """Folders of images and no image beside them; or the same below train, val, test."""
-    if not path.is_dir() or _has_images(path):
+    if not path.is_dir() or has_images(path):
         return None
-    below = [Path(e.path) for e in _entries(path) if is_folder(e)]
+    below = [Path(e.path) for e in entries_of(path) if is_folder(e)]
     splits = {}
     for folder in below:
-        if folder.name.lower() in (*TRAIN, *VAL, *TEST) and _classes(folder):
+        if _is_split(folder.name) and _classes(folder):
             splits[folder.name] = {"ROOT": str(folder)}
     if splits:
         return FoundData(path, "folder", splits, f"{', '.join(splits)} hold a folder per class")
@@ -279,51 +333,24 @@ def _class_folders(path: Path) -> FoundData | None:
 
 def _classes(folder: Path) -> list[str]:
     """Names of the folders that hold images, if there are two and no image beside them."""
-    names = [e.name for e in _entries(folder) if is_folder(e) and _has_images(Path(e.path))]
-    return names if len(names) > 1 and not _has_images(folder) else []
+    names = [e.name for e in entries_of(folder) if is_folder(e) and has_images(Path(e.path))]
+    return names if len(names) > 1 and not has_images(folder) else []
 
 
 def _images(path: Path) -> FoundData | None:
-    if not path.is_dir() or not any(is_image_name(entry.name) for entry in _walk(path)):
+    if not path.is_dir() or not holds_images(path):
         return None
     why = "there are images in it, and no labels"
+    if unread := unread_labels(path):
+        why = f"there are images in it, and labels that are not read: {unread}"
     for file in _json_files(path):
         if names := _some_images_of_coco(file):
             why = f"there are images in it, but not those that {file.name} names: {show(names[0])}"
     return FoundData(path, "images", {ALL: {"ROOT": str(path)}}, why)
 
 
-def _has_images(folder: Path) -> bool:
-    return any(is_image_name(e.name) and os.path.isfile(e.path) for e in _entries(folder))
-
-
-def _entries(folder: Path) -> list[os.DirEntry]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
-    except OSError:
-        return []
-
-
-def _walk(folder: Path, most: int | None = None) -> Iterator[os.DirEntry]:
-    """Files in a folder and below, breadth first; at most so many.
-
-    Links are followed, and no folder is entered twice.
-    """
-    folders, entered, seen = [folder], set(), 0
-    for current in folders:
-        real = os.path.realpath(current)
-        if real in entered:
-            continue
-        entered.add(real)
-        for entry in _entries(current):
-            if is_folder(entry):
-                folders.append(Path(entry.path))
-                continue
-            yield entry
-            seen += 1
-            if seen == most:
-                return
+def _is_split(name: str) -> bool:
+    return name.lower() in (*TRAIN, *VAL, *TEST)
 
 
 def _split_in(name: str) -> str:

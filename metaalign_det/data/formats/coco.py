@@ -7,6 +7,7 @@ as corners) and explains what is wrong in a file: COCO's own API prints, asserts
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ def read_coco(
     Returns:
         the images in the order of the file, with their integer ids, and the names of the
         categories by rising id. ``iscrowd`` becomes :attr:`.LabelledBox.crowd`, ``ignore``
-        :attr:`.LabelledBox.difficult`. Boxes are (x, y, width, height) in the file, from 0.
+        :attr:`.LabelledBox.difficult`. Boxes are (x, y, width, height) in the file, from 0; of an
+        object that has polygons alone, the smallest around them.
 
     Raises:
         UserError: a file is missing or listed twice, or an entry is not as COCO defines it; names
@@ -133,7 +135,7 @@ def _box(
         raise UserError(f"{where}: there is no image with id {image_id}")
     if category not in names:
         raise UserError(f"{where}: there is no category with id {category}")
-    box = annotation.get("bbox")
+    box = annotation.get("bbox") or _around(annotation.get("segmentation"), where)
     if not isinstance(box, list) or len(box) != 4:
         raise UserError(f"{where}: 'bbox' must be [x, y, width, height], not {show(box)}")
     x, y, w, h = (number(v, where, "a number in 'bbox'") for v in box)
@@ -149,6 +151,17 @@ def _box(
     return image_id, LabelledBox(names[category], corners, difficult=difficult, crowd=crowd)
 
 
+def _around(polygons: Any, where: str) -> list[float] | None:
+    """The box around the polygons of an object, for annotations that have no box."""
+    if not isinstance(polygons, list) or not all(isinstance(p, list) for p in polygons):
+        return None
+    if not polygons or any(len(p) < 6 or len(p) % 2 for p in polygons):
+        return None
+    what = "a number in 'segmentation'"
+    xs, ys = ([number(v, where, what) for p in polygons for v in p[i::2]] for i in (0, 1))
+    return [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]
+
+
 def _categories(content: Mapping[str, Any], json_file: Path) -> dict[int, str]:
     categories = _by_id(content, "categories", json_file)
     names = {
@@ -156,9 +169,34 @@ def _categories(content: Mapping[str, Any], json_file: Path) -> dict[int, str]:
         for i, category in sorted(categories.items())
     }
     if len(set(names.values())) < len(names):
+        names = _without_unused(names, _used_categories(content))
+    if len(set(names.values())) < len(names):
         twice = next(n for n in names.values() if list(names.values()).count(n) > 1)
         raise UserError(f"{json_file}: two categories are called {show(twice)}: rename one")
     return names
+
+
+def _without_unused(names: Mapping[int, str], used: set[int]) -> dict[int, str]:
+    """The categories without those that are called as another and have no object.
+
+    Roboflow lists what its classes have in common as one more category, often of the same name.
+    """
+    kept = {i: name for i, name in names.items() if i in used}
+    for i, name in names.items():
+        if name not in kept.values():
+            kept[i] = name
+    return dict(sorted(kept.items()))
+
+
+def _used_categories(content: Mapping[str, Any]) -> set[int]:
+    """Ids of the categories that annotations have; those that are wrong are told elsewhere."""
+    annotations = content.get("annotations")
+    used = set()
+    for annotation in annotations if isinstance(annotations, list) else ():
+        with suppress(UserError):
+            if isinstance(annotation, dict):
+                used.add(_id(annotation, "category_id", ""))
+    return used
 
 
 def _by_id(content: Mapping[str, Any], key: str, json_file: Path) -> dict[int, dict[str, Any]]:
@@ -184,8 +222,10 @@ def _list(content: Mapping[str, Any], key: str, json_file: Path) -> list[Any]:
 
 def _id(entry: Mapping[str, Any], key: str, where: str) -> int:
     value = entry.get(key)
-    # Some exporters write numbers as text.
+    # Some exporters write numbers as text, or, where a table had gaps, as 7.0.
     if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 19:
+        value = int(value)
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= 2**63:
         raise UserError(f"{where}: {key!r} must be a whole number, not {show(value)}")
@@ -201,6 +241,8 @@ def _text(entry: Mapping[str, Any], key: str, where: str) -> str:
 
 def _flag(entry: Mapping[str, Any], key: str, where: str) -> bool:
     value = entry.get(key, 0)
+    if value in ("0", "1"):
+        value = int(value)
     if value not in (0, 1, False, True, None):
         raise UserError(f"{where}: {key!r} must be 0 or 1, not {show(value)}")
     return bool(value)

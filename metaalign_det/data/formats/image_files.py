@@ -12,6 +12,7 @@ from ...errors import UserError
 from ...roots import datasets_root
 from .class_names import normalise
 from .paths import compositions, inside, relative_id
+from .records import warn_once
 from .text_files import read_lines
 
 #: Suffixes of image files, in any case, in order of preference where two files share a stem.
@@ -19,6 +20,10 @@ SUFFIXES = (
     ".jpg", ".jpeg", ".png", ".bmp", ".webp", ".jfif", ".tif", ".tiff", ".ppm", ".pgm", ".gif"
 )  # fmt: skip
 
+# Of pictures too, which Pillow by itself does not read.
+_NOT_READ = {
+    ".heic", ".heif", ".avif", ".jxl", ".jp2", ".dng", ".cr2", ".cr3", ".nef", ".arw"
+}  # fmt: skip
 _RANK = {suffix: n for n, suffix in enumerate(SUFFIXES)}
 _MAGIC = re.compile(r"[*?\[]")
 
@@ -45,7 +50,8 @@ def walk_images(folder: Path, wanted: Callable[[str], bool] = is_image_name) -> 
     """All images in a folder and below, sorted by path.
 
     Hidden folders and files are passed over. Links are followed; a folder that can be reached in
-    several ways, or within itself, is entered once.
+    several ways, or within itself, is entered once. Pictures of formats that are not read, as an
+    iPhone's HEIC, are warned of, unless one of the same name is beside them.
 
     Args:
         folder: where to look.
@@ -57,6 +63,7 @@ def walk_images(folder: Path, wanted: Callable[[str], bool] = is_image_name) -> 
     if not os.path.isdir(folder):
         raise UserError(f"folder {folder} does not exist{where_to_look()}")
     found: list[Path] = []
+    left_out: list[Path] = []
     seen: set[tuple[int, int]] = set()
 
     def refuse(error: OSError) -> None:
@@ -71,7 +78,21 @@ def walk_images(folder: Path, wanted: Callable[[str], bool] = is_image_name) -> 
         # In place and sorted: which way into a folder counts must not depend on the disk.
         folders[:] = sorted(filter(_is_folder_name, folders))
         found += [Path(path, file) for file in files if wanted(file)]
+        if wanted is is_image_name:
+            left_out += _pictures_not_read(path, files)
+    if left_out:
+        warn_once(
+            f"{folder}: {len(left_out)} pictures of a format that is not read are left out, for "
+            f"one {left_out[0]}: convert them to JPEG or PNG"
+        )
     return sorted(found, key=lambda p: p.parts)
+
+
+def _pictures_not_read(folder: str, files: Sequence[str]) -> list[Path]:
+    """Those without a picture of their name that is read."""
+    others = [f for f in files if os.path.splitext(f)[1].lower() in _NOT_READ and f[0] != "."]
+    read = {os.path.splitext(f)[0] for f in files if is_image_name(f)} if others else set()
+    return [Path(folder, f) for f in sorted(others) if os.path.splitext(f)[0] not in read]
 
 
 def glob_images(
@@ -86,7 +107,11 @@ def glob_images(
         UserError: the folder before the first wildcard does not exist.
     """
     parts = Path(pattern).parts
-    fixed = next((i for i, part in enumerate(parts) if _MAGIC.search(part)), len(parts))
+    fixed = len(parts)
+    for i, part in enumerate(parts):
+        if _MAGIC.search(part) and not os.path.exists(Path(*parts[: i + 1])):
+            fixed = i
+            break
     base = Path(*parts[:fixed])
     rest = parts[fixed:]
     found = walk_images(base, wanted)

@@ -19,7 +19,7 @@ from pathlib import Path
 from ...errors import BadImageError, UserError
 from .class_names import OTHERS, ClassIndex, ClassRule, normalise, shorten
 from .image_files import PathFinder, class_folders, images_below, read_list, require_folder
-from .paths import show
+from .paths import show, with_slashes
 from .problems import report
 
 logger = logging.getLogger(__name__)
@@ -110,6 +110,7 @@ def read_image_list(
         raise UserError(f"{list_file}: numbers mean nothing without a list of class names")
     entries = list(read_list(list_file))
     require_folder(root)
+    entries = [(line, with_slashes(path, root), number) for line, path, number in entries]
     find = PathFinder(root)
     dicts: list[dict] = []
     lost = []
@@ -147,8 +148,15 @@ def _label(
 ) -> ClassIndex:
     if numbered:
         index = ClassIndex(rule.classes or ())
-        for d, (line, _, number) in zip(dicts, entries):
+        first: dict[str, tuple[int, int | None]] = {}
+        for d, (line, path, number) in zip(dicts, entries):
             d["label"] = _by_number(index, number, f"{list_file}:{line}")
+            other, before = first.setdefault(path, (line, number))
+            if before != number:
+                raise UserError(
+                    f"{list_file}:{line}: {show(path)} is of class {number} here and of class "
+                    f"{before} in line {other}: an image has one class, remove one of the lines"
+                )
         return index
     first_use: dict[str, str] = {}
     for line, path, _ in entries:

@@ -80,17 +80,38 @@ def compositions(text: str) -> tuple[str, ...]:
 
 
 def on_disk(path: Path, root: Path) -> Path:
-    """The path or, if there is nothing, what is there in another of :func:`compositions`.
+    """The path or, if there is nothing, what is there in another spelling.
+
+    In another of :func:`compositions`, with slashes where it has the backslashes of Windows, with
+    its suffix in capitals or not.
 
     Args:
         path: below root, as something names it.
         root: folder, whose own spelling is the right one.
     """
-    if str(path).isascii() or os.path.exists(path):
+    if os.path.exists(path):
         return path
-    names = compositions(relative_id(path, root))
-    others = (Path(os.path.normpath(root / name)) for name in names)
-    return next(filter(os.path.exists, others), path)
+    name = relative_id(path, root)
+    names = (n for slashed in dict.fromkeys((name, _slashed(name))) for n in compositions(slashed))
+    others = (
+        Path(os.path.normpath(root / f"{stem}{spelled}"))
+        for stem, suffix in map(os.path.splitext, names)
+        for spelled in dict.fromkeys((suffix, suffix.upper(), suffix.lower()))
+    )
+    below = (p for p in others if p.is_relative_to(os.path.normpath(root)))
+    return next(filter(os.path.exists, below), path)
+
+
+def with_slashes(entry: str, root: Path) -> str:
+    """A relative path of a list; one that Windows wrote, ``a\\b.jpg``, with slashes.
+
+    A file below root whose name holds backslashes keeps it.
+    """
+    return entry if "\\" not in entry or os.path.exists(root / entry) else _slashed(entry)
+
+
+def _slashed(path: str) -> str:
+    return path.replace("\\", "/")
 
 
 def _has_long_name(path: str) -> bool:

@@ -21,7 +21,7 @@ from .image_files import images_by_stem, walk_images, where_to_look
 from .image_headers import with_sizes
 from .paths import compositions, inside, on_disk, relative_id, show
 from .problems import report, reported
-from .records import report_boxes, report_sizes
+from .records import report_boxes, report_sizes, warn_once
 from .text_files import read_lines
 from .voc_xml import continuous_corners, read_annotation
 
@@ -64,7 +64,7 @@ def read_voc(
     Raises:
         UserError: the tree, the split, an image or an annotation is missing or wrong.
     """
-    found = _listed(root, split) if split is not None else _all(root, labels and not negatives)
+    found = _listed(root, split) if split is not None else _all(root, labels, negatives)
     records = [
         ImageRecord(str(image), image_id, size, str(xml), None)
         for (image_id, image, xml), size in with_sizes(found, lambda one: one[1])
@@ -124,29 +124,33 @@ def _listed(root: Path, split: str) -> list[tuple[str, Path, Path]]:
     ids = read_split(root, split)
     folder = root / "JPEGImages"
     there = images_by_stem(folder)
+    for below in sorted({i.rpartition("/")[0] for i in ids} - {""}):  # CVAT's ids hold folders
+        if os.path.isdir(folder / below):
+            nested = images_by_stem(folder / below)
+            there |= {f"{below}/{stem}": path for stem, path in nested.items()}
     spelled = {i: next((s for s in compositions(i) if s in there), None) for i in ids}
     found = {i: there[stem] for i, stem in spelled.items() if stem is not None}
     missing = [i for i in ids if i not in found]
     others = f" ({len(missing)} of {len(ids)} are missing)" if len(missing) > 1 else ""
     for image_id in missing:
-        report(
-            BadImageError(
-                folder / f"{image_id}.jpg",
-                f"does not exist{others}: is the download complete, is the list of the split meant "
-                "for this folder?",
-            )
-        )
+        hint = "is the download complete, is the list of the split meant for this folder?"
+        if os.path.isfile(folder / image_id):
+            hint = f"ImageSets/Main/{split}.txt must list ids without a suffix, not {image_id}"
+        report(BadImageError(folder / f"{image_id}.jpg", f"does not exist{others}: {hint}"))
     xml = root / "Annotations"
     return [(i, found[i], on_disk(xml / f"{i}.xml", root)) for i in ids if i in found]
 
 
-def _all(root: Path, with_xml: bool) -> list[tuple[str, Path, Path]]:
-    """The same of a tree without lists; ``with_xml`` leaves out images that have none."""
+def _all(root: Path, labels: bool, negatives: bool) -> list[tuple[str, Path, Path]]:
+    """The same of a tree without lists; with labels, ``negatives`` are images without an XML."""
     images, annotations = _folders(root)
+    with_xml = labels and not negatives
     found = []
     for image in walk_images(images):
         image_id = os.path.splitext(relative_id(image, images))[0]
         found.append((image_id, image, on_disk(annotations / f"{image_id}.xml", annotations)))
+    if labels:
+        _warn_of_lost_xml(annotations, {xml for _, _, xml in found})
     kept = [f for f in found if not with_xml or os.path.exists(f[2])]
     if len(kept) < len(found):
         logger.info(
@@ -166,6 +170,19 @@ def _all(root: Path, with_xml: bool) -> list[tuple[str, Path, Path]]:
             f"{images}: {times} images are called {show(twice)}, with different suffixes"
         )
     return kept
+
+
+def _warn_of_lost_xml(annotations: Path, found: set[Path]) -> None:
+    """XML files whose image is not there, or of a format that is not read."""
+    if not os.path.isdir(annotations):
+        return
+    files = walk_images(annotations, lambda name: name.lower().endswith(".xml") and name[0] != ".")
+    lost = [file for file in files if file not in found]
+    if lost:
+        warn_once(
+            f"{annotations}: {len(lost)} XML files have no image of their name and are left out, "
+            f"for one {lost[0].name}: is an image missing, or of a format that is not read?"
+        )
 
 
 def _folders(root: Path) -> tuple[Path, Path]:

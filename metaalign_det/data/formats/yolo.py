@@ -70,7 +70,8 @@ def read_yolo(
     if records and missing == len(records):
         raise UserError(
             f"{data_yaml}, {split}: none of the {len(records)} images has a label file; the first "
-            f"was looked for at {records[0].where}"
+            f"was looked for at {records[0].where} (for a target without labels, register the "
+            "data set with LABELLED: False)"
         )
     if missing:
         logger.info(
@@ -210,13 +211,13 @@ def has_label_files(data_yaml: Path, root: Path, split: str) -> bool:
 
 def _path_of(place: str, base: Path, root: Path, where: str) -> Path:
     relative = place.strip()
-    if relative.startswith("../"):
+    if relative.startswith(("../", "..\\")):
         # Roboflow's exports say ../train/images for what is beside data.yaml; Ultralytics too
         # drops what leads out of the data set.
-        relative = relative.lstrip("./")
+        relative = relative.lstrip("./\\")
     path = inside(base, relative, where)
     inside(root, str(path), where)
-    return path
+    return on_disk(path, base)
 
 
 def _images_of(place: str, base: Path, data_yaml: Path, root: Path) -> list[Path]:

@@ -97,6 +97,8 @@ def test_names_that_lead_out_of_the_output_folder(catalog):
     [
         (ModuleNotFoundError("No module named 'shapely'", name="shapely"), "pip install shapely$"),
         (FileNotFoundError(2, "No such file", "/data/a.json"), "/data/a.json does not exist$"),
+        (KeyError("width"), "the key 'width' is missing. Registered with FORMAT coco"),
+        (ValueError("Expecting value: line 1"), "Expecting value: line 1. Registered with"),
         (AssertionError("/data/a.png"), "/data/a.png is missing, or not as expected$"),
     ],
 )
@@ -110,7 +112,7 @@ def test_what_detectron2s_readers_raise_is_one_sentence(catalog, error, message)
         load_labelled("theirs")
 
 
-@pytest.mark.parametrize("error", [ZeroDivisionError, AssertionError])
+@pytest.mark.parametrize("error", [ZeroDivisionError, AssertionError, KeyError])
 def test_a_mistake_in_the_users_own_function_keeps_its_traceback(catalog, error):
     def function():
         raise error

@@ -161,3 +161,52 @@ def test_a_size_may_be_written_as_a_fraction_or_as_text(tmp_path, caplog, conver
         image.update(width=convert(image["width"]), height=convert(image["height"]))
     load(make_tiny_coco(tmp_path, content))
     assert not caplog.text
+
+
+@pytest.mark.parametrize("convert", [float, str])
+def test_ids_may_be_written_as_a_fraction_or_as_text(tmp_path, convert):
+    content = coco_json()
+    for entry in content["images"] + content["categories"]:
+        entry["id"] = convert(entry["id"]) if convert is float else str(entry["id"])
+    for annotation in content["annotations"]:
+        annotation.update(image_id=10.0, category_id=convert(annotation["category_id"]))
+        annotation["iscrowd"] = "0"
+    assert len(load(make_tiny_coco(tmp_path, content))[0]["annotations"]) == 2
+
+
+@pytest.mark.parametrize("wrong", [10.5, 1e300])
+def test_ids_that_are_no_whole_numbers(tmp_path, wrong):
+    content = coco_json()
+    content["images"][0]["id"] = wrong
+    with pytest.raises(UserError, match=r"images\[0\]: 'id' must be a whole number, not 1"):
+        load(make_tiny_coco(tmp_path, content))
+
+
+def test_a_category_called_as_another_that_has_no_object_is_left_out(tmp_path):
+    content = coco_json()  # as Roboflow writes a data set that is called like its class
+    content["categories"].insert(0, {"id": 0, "name": "cat", "supercategory": "none"})
+    json_file = make_tiny_coco(tmp_path, content)
+    domain = CocoDomain(name="c", root=tmp_path / "images", json_file=json_file)
+    names, dicts = domain._read(labels=True)
+    assert names == ("cat", "dog")
+    assert [a["category_id"] for a in dicts[0]["annotations"]] == [0, 1]
+    content["annotations"] = []
+    json_file.write_text(json.dumps(content))
+    assert domain._read(labels=True)[0] == ("cat", "dog")
+
+
+@pytest.mark.parametrize("bbox", [None, []])
+def test_an_object_with_polygons_alone_has_the_box_around_them(tmp_path, bbox):
+    content = coco_json()
+    content["annotations"][0].update(
+        bbox=bbox, segmentation=[[5, 6, 9, 6, 7, 20], [1, 8, 2, 8, 2, 9]]
+    )
+    assert load(make_tiny_coco(tmp_path, content))[0]["annotations"][0]["bbox"] == [1, 6, 9, 20]
+
+
+@pytest.mark.parametrize("other", [[], [[1, 2, 3]], {"counts": "x", "size": [60, 80]}, "x"])
+def test_an_object_with_neither_box_nor_polygon_is_named(tmp_path, other):
+    content = coco_json()
+    content["annotations"][0].update(bbox=[], segmentation=other)
+    with pytest.raises(UserError, match=r"annotations\[0\]: 'bbox' must be .x, y, width, height."):
+        load(make_tiny_coco(tmp_path, content))

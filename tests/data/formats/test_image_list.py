@@ -155,6 +155,13 @@ class TestLists:
         with pytest.raises(UserError, match=r"list.txt:2: class number 2 is not in 0 to 1"):
             load_image_list(root / "list.txt", root, ["a", "b"], numbered=True)
 
+    def test_an_image_has_one_class(self, root):
+        (root / "twice.txt").write_text("a b/1.jpg 0\na b/1.jpg 1\n")
+        make_images(root, "a b/1.jpg")
+        message = "twice.txt:2: 'a b/1.jpg' is of class 1 here and of class 0 in line 1"
+        with pytest.raises(UserError, match=message):
+            load_image_list(root / "twice.txt", root, ["cat", "dog"], numbered=True)
+
     def test_an_image_in_no_folder_has_no_class(self, root):
         make_images(root, "1.jpg")
         (root / "list.txt").write_text("1.jpg 0\n")

@@ -97,3 +97,16 @@ def test_places_without_images(root, place, message):
 def test_places_that_are_none(place):
     with pytest.raises(UserError, match="'i': .*ROOT"):
         ImagesDomain(name="i", root=place)
+
+
+def test_a_folder_whose_name_looks_like_a_pattern_may_stand_before_one(tmp_path):
+    save_image(tmp_path / "scans [2024]" / "a" / "1.png")
+    assert ids(tmp_path / "scans [2024]" / "**" / "*.png") == ["a/1.png"]
+
+
+def test_pictures_of_formats_that_are_not_read_are_warned_of(root, caplog):
+    (root / "a b" / "IMG_1.HEIC").write_bytes(b"heic")
+    (root / "a b" / "1.NEF").write_bytes(b"raw, and a JPEG or PNG of it is beside")
+    assert ids(root) == EVERYTHING
+    assert "1 pictures of a format that is not read are left out" in caplog.text
+    assert "IMG_1.HEIC: convert them" in caplog.text

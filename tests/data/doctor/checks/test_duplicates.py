@@ -8,7 +8,7 @@ from PIL import Image
 
 from metaalign_det.data.doctor.checks.duplicates import similar
 from metaalign_det.data.doctor.findings import Severity
-from metaalign_det.data.doctor.image_facts import read_facts
+from metaalign_det.data.doctor.image_facts import ImageFacts, read_facts
 from tests.data.doctor.inspections import inspect, unlabelled
 
 
@@ -82,3 +82,31 @@ def test_different_pictures_are_not_alike_in_thousands(tmp_path):
         picture(number, (40, 32)).save(file, compress_level=0)
         facts.append(str(file))
     assert similar(list(read_facts(facts, jobs=1, progress=False).values())) == []
+
+
+def frames(count, exact=False):
+    """Facts of frames of one camera, or of one file many times."""
+    thumbnail = picture(0, (32, 32)).convert("L").tobytes()
+    content = b"same" if exact else b""
+    return [
+        ImageFacts(f"{n}.png", None, (32, 32), content or bytes([n]), 7, thumbnail)
+        for n in range(count)
+    ]
+
+
+@pytest.mark.parametrize("check", ["copies", "look_alikes"])
+def test_frames_of_one_camera_are_not_all_paired_with_each_other(check):
+    facts = {f.file: f for f in frames(100, exact=check == "copies")}
+    files = list(facts)
+    source = unlabelled(*files[:80], role="source 0", name="one")
+    target = unlabelled(*files[80:], role="target", name="two")
+    within, across, last = inspect(source, target, facts=facts, only=check)[:3]
+    found = sorted((within, across, last), key=lambda f: f.data)
+    assert [f.data for f in found] == ["one", "one, two", "two"]
+    assert [f.count for f in found] == [60 * 20 + 190, 80 * 20, 190]  # those before the last
+    assert found[0].message.startswith("at least 1390 pair(s)")
+    assert found[2].message.startswith("190 pair(s)")
+
+
+def test_few_pictures_are_all_paired():
+    assert len(similar(frames(20))) == 190
