@@ -247,6 +247,8 @@ def _launcher(
         UserError: options of the one launcher given to the other.
     """
     from ..sweeps.execute import Sweep
+    from ..sweeps.progress import with_pretraining
+    from ..sweeps.runs import collect_scores
     from ..sweeps.slurm import SlurmSweep
     from ..sweeps.slurm_options import read_slurm_options
 
@@ -258,7 +260,13 @@ def _launcher(
             "--gpus shares out this machine's; on a cluster, --slurm gpus=1 asks for it"
         )
     if args.table_only:
-        return lambda runs: ([], 0)
+
+        def collect(runs: Sequence[Run]) -> tuple[list[Failure], int]:
+            for run in with_pretraining(runs):  # some may have outlived the sweep that began them
+                collect_scores(run)
+            return [], 0
+
+        return collect
     options = read_slurm_options(args.slurm) if slurm else None
 
     def launch(runs: Sequence[Run]) -> tuple[list[Failure], int]:

@@ -65,6 +65,7 @@ class ClassificationEvaluator(DatasetEvaluator):
     def reset(self) -> None:
         # image -> (label, predicted, confidence)
         self._answers: dict[object, tuple[int, int, float]] = {}
+        self._files: dict[object, str | None] = {}
         self._repeated = 0
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
@@ -73,6 +74,10 @@ class ClassificationEvaluator(DatasetEvaluator):
         Args:
             inputs: dicts with ``label`` (int) and ``image_id`` or ``file_name``.
             outputs: dicts with ``scores`` (Tensor): shape (K,), probabilities.
+
+        Raises:
+            UserError: an input without label or name, or that does not fit the classes; two files
+                of one ``image_id``.
         """
         for given, output in zip(inputs, outputs, strict=True):
             image = given.get("image_id", given.get("file_name"))
@@ -90,13 +95,19 @@ class ClassificationEvaluator(DatasetEvaluator):
                     f"data set {self.dataset_name!r}; is MODEL.CLASSIFIER.NUM_CLASSES right?"
                 )
             predicted = int(scores.argmax())
-            self._add(image, (label, predicted, float(scores[predicted])))
+            answer = label, predicted, float(scores[predicted])
+            self._add(image, answer, given.get("file_name"))
 
-    def _add(self, image: object, answer: tuple[int, int, float]) -> None:
-        if image in self._answers:
-            self._repeated += 1
+    def _add(self, image: object, answer: tuple[int, int, float], file: str | None) -> None:
+        if image not in self._answers:
+            self._answers[image], self._files[image] = answer, file
+        elif self._files[image] != file:
+            raise UserError(
+                f"data set {self.dataset_name!r} uses image_id {image!r} for two files, "
+                f"{self._files[image]} and {file}: make them unique"
+            )
         else:
-            self._answers[image] = answer
+            self._repeated += 1
 
     def evaluate(self) -> dict:
         """Gather the predictions of all processes and score them.
@@ -107,14 +118,14 @@ class ClassificationEvaluator(DatasetEvaluator):
             is NaN and left out of the mean.
         """
         comm.synchronize()
-        gathered = comm.gather((self._answers, self._repeated), dst=0)
+        gathered = comm.gather((self._answers, self._files, self._repeated), dst=0)
         if not comm.is_main_process():
             return {}
         self.reset()
-        for answers, repeated in gathered:
+        for answers, files, repeated in gathered:
             self._repeated += repeated
             for image, answer in answers.items():
-                self._add(image, answer)
+                self._add(image, answer, files[image])
         if self._repeated:
             logger.warning(
                 "%s: %d images were predicted more than once; the first time counts",

@@ -64,6 +64,9 @@ def extract_features(
 
     Returns:
         dict: level -> features; "object" is missing where a domain has no boxes.
+
+    Raises:
+        UserError: a feature is NaN or infinite.
     """
     model = run.model(run.checkpoint(checkpoint))
     read = _detector_features if hasattr(model, "roi_heads") else _classifier_features
@@ -75,6 +78,12 @@ def extract_features(
             with torch.no_grad():
                 for level, (x, classes) in read(model, batch).items():
                     rows = x.double().cpu().numpy()
+                    if not np.isfinite(rows).all():
+                        raise UserError(
+                            f"{run.label}: features of {batch[0].file_name} are NaN or infinite, "
+                            "as of a model that has diverged: leave that run out, or name an "
+                            "earlier checkpoint with --checkpoint"
+                        )
                     domains = np.full(len(rows), domain)
                     collected.setdefault(level, []).append((rows, domains, classes))
     found = {

@@ -39,16 +39,27 @@ def read_records(path: str | Path, tail: int = 0) -> list[dict[str, Any]]:
         lines = file.read().decode("utf-8", errors="replace").splitlines()
     records = []
     for number, line in enumerate(lines, start=1):
-        try:
-            record = json.loads(line[max(0, line.rfind("{")) :])
-        except (ValueError, RecursionError):
-            record = None
-        # bool is an int to Python, and True no iteration.
-        if isinstance(record, dict) and type(record.get("iteration")) is int:
+        record = _record(line)
+        if record is not None:
             records.append(record)
         elif line.strip() and not tail:  # the first line of a tail is cut off
             logger.warning("%s, line %d is no record of metrics: skipped", path, number)
     return records
+
+
+def _record(line: str) -> dict[str, Any] | None:
+    """The record that ends a line; a name in it may have braces of its own, as a class's."""
+    start = 0
+    while start >= 0:
+        try:
+            record = json.loads(line[start:])
+        except (ValueError, RecursionError):
+            record = None
+        # bool is an int to Python, and True no iteration.
+        if isinstance(record, dict) and type(record.get("iteration")) is int:
+            return record
+        start = line.find("{", start + 1)
+    return None
 
 
 def read_metrics(path: str | Path) -> dict[str, Series]:

@@ -73,6 +73,15 @@ def test_an_image_predicted_twice_counts_once(caplog):
     assert "1 images were predicted more than once" in caplog.text
 
 
+def test_two_images_of_one_id_are_refused_and_not_one_of_them_left_out():
+    """As a registration of somebody's own may have them, numbering each class from 0."""
+    e = evaluator()
+    given = [{"image_id": 0, "file_name": f"{name}/0.png", "label": 0} for name in ("a", "b")]
+    e.process(given[:1] * 2, outputs([0, 0]))
+    with pytest.raises(UserError, match="image_id 0 for two files, a/0.png and b/0.png"):
+        e.process(given[1:], outputs([1]))
+
+
 def test_no_images_give_nan_and_reset_forgets():
     e = evaluator()
     e.process(inputs(LABELS), outputs(PREDICTED))

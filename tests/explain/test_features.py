@@ -37,6 +37,15 @@ def test_there_is_one_feature_an_image_and_one_a_ground_truth_object(run):
     assert len(objects.x) == len(expected)
 
 
+def test_features_of_a_model_that_has_diverged_are_refused(run, monkeypatch):
+    model = run.model()
+    with torch.no_grad():
+        next(model.backbone.parameters()).fill_(float("nan"))
+    monkeypatch.setattr(type(run), "model", lambda self, checkpoint=None: model)
+    with pytest.raises(UserError, match=f"{run.label}: features of .* are NaN or infinite"):
+        extract_features(run, both(run, 1))
+
+
 def test_object_features_are_what_the_box_predictor_reads(run):
     sample = both(run)[1][0]
     model = run.model()

@@ -28,6 +28,13 @@ def test_half_a_record_is_passed_over_and_its_successor_on_the_same_line_is_not(
     assert [f"line {n} is no record" in caplog.text for n in (2, 3, 4, 5)] == [False] + [True] * 3
 
 
+def test_a_name_with_braces_costs_no_record(tmp_path):
+    """Of a class, as where the letters and signs of a page are found."""
+    record = json.dumps({"iteration": 19, "voc/AP50/{": 50.0, "voc/AP50/}": 60.0})
+    path = write(tmp_path / "metrics.json", record, '{"iteration": 39, "{' + record)
+    assert [r["voc/AP50/{"] for r in read_records(path)] == [50.0, 50.0]
+
+
 def test_the_tail_of_a_long_file_begins_with_half_a_line_and_nobody_is_told(tmp_path, caplog):
     lines = [json.dumps({"iteration": i, "lr": 0.1}) for i in range(1000)]
     path = write(tmp_path / "metrics.json", *lines)

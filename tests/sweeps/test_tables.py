@@ -11,7 +11,7 @@ from contextlib import nullcontext
 import pytest
 
 from metaalign_det.errors import UserError
-from metaalign_det.sweeps.runs import collect_scores
+from metaalign_det.sweeps.runs import RESULT_FILE, collect_scores
 from metaalign_det.sweeps.suites import get_benchmark
 from metaalign_det.sweeps.tables import choose, make_rows, report
 from tests.sweeps.fake_training import alive, calls, plan, run_tool, sweep
@@ -131,6 +131,18 @@ def test_the_tool_says_what_is_missing_and_runs_nothing_with_table_only(tool, pl
         "2 of 2 runs are not complete: dann digits→photo digits seed 0" in capsys.readouterr().out
     )
     assert calls(place) == []
+
+
+def test_runs_that_outlived_their_sweep_are_in_a_table_only(tool, place, capsys):
+    """As after ``kill -9`` of the sweep: the runs end, and nobody has written their results."""
+    runs = plan(place, seeds=(0, 1))
+    assert sweep(place, runs).execute() == []
+    for run in runs:
+        (run.folder / RESULT_FILE).unlink()
+    assert run_tool(place, "--configs", str(place / "dann.yaml"), "--table-only") == 0
+    said = capsys.readouterr().out
+    assert "31.0 ± 0.7" in said and "not complete" not in said
+    assert len(calls(place)) == 2
 
 
 def test_a_table_of_other_settings_is_not_written_over_the_one_that_is_there(tool, place, capsys):

@@ -200,14 +200,16 @@ def interval_over_images(
         resamples: of the images.
 
     Returns:
-        Interval: 95 %, of second minus first, in points; unknown without common seeds, and for a
-            metric that is not worked out here, such as AP_coco or that of one class.
+        Interval: 95 %, of second minus first, in points; unknown without common seeds, where two
+            runs of a classifier saw other images, and for a metric that is not worked out here,
+            such as AP_coco or that of one class.
     """
     if metric not in _RESAMPLED:
         return UNKNOWN
     ours, theirs = diagnoses.by_run.get(first, {}), diagnoses.by_run.get(second, {})
     seeds = [seed for seed in ours if seed in theirs]
-    if not seeds:
+    images = {tuple(one.answers) for seed in seeds for one in (ours[seed], theirs[seed])}
+    if len(images) != 1:  # none, or other images in one run than in another
         return UNKNOWN
     total = np.zeros(1 + resamples)
     for seed in seeds:

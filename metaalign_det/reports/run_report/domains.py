@@ -11,6 +11,7 @@ from .groups import Group
 
 SOURCE, TARGET, OTHER = "source", "target", "other"
 
+_VALIDATION = {"val", "valid", "validation"}
 _SPLIT = re.compile(r"(?<=.)_(train(val|ing)?|val(id|idation)?|test(ing)?)$")
 
 
@@ -64,7 +65,7 @@ def choose_dataset(domains: dict[str, str], domain: str, asked: str = "") -> str
             )
         return asked
     names = [name for name, of in domains.items() if of == domain]
-    tests = [name for name in names if "val" not in name.split("_")]
+    tests = [name for name in names if not _VALIDATION.intersection(name.lower().split("_"))]
     return next(iter([*tests, *names]), "")
 
 

@@ -10,8 +10,16 @@ from typing import Any
 from ...errors import UserError
 from .run_files import RunFiles, ScoreKey, default_config
 
-# Keys that say where a run goes and how it is looked at, not what it learns.
-_NOT_SETTINGS = ("SEED", "OUTPUT_DIR", "LOGGING.", "VIS")
+# Keys that say where a run goes, what it keeps and how it is looked at, not what it learns: in a
+# sweep too, the runs of one row may differ in them.
+_NOT_SETTINGS = (
+    "SEED",
+    "OUTPUT_DIR",
+    "LOGGING.",
+    "VIS",
+    "SOLVER.CHECKPOINT_",
+    "DATALOADER.NUM_WORKERS",
+)
 _SEED_FOLDER = re.compile(r"seed[_-]?\d+(-[0-9a-f]+)?")
 
 

@@ -161,9 +161,11 @@ def parse_score_key(name: str, tests: Iterable[str]) -> ScoreKey | None:
     if f"/{name}".find("/teacher/") >= 0:
         role, name = TEACHER, f"/{name}".replace("/teacher/", "/", 1).lstrip("/")
     for dataset in tests:
-        rest = name.removeprefix(f"{dataset}/")
-        if (rest != name or len(tests) == 1) and rest.partition("/")[0] in TASKS:
-            return ScoreKey(role, dataset, rest)
+        rests = [name.removeprefix(f"{dataset}/")] if name.startswith(f"{dataset}/") else []
+        # The only data set may be called like a task.
+        for rest in [*rests, name] if len(tests) == 1 else rests:
+            if rest.partition("/")[0] in TASKS:
+                return ScoreKey(role, dataset, rest)
     return None
 
 
@@ -171,7 +173,8 @@ def find_runs(folders: Folders) -> list[RunFiles]:
     """The runs that were asked for; of a folder that is none, those below it.
 
     A run that was evaluated once more, with the same settings to ``eval-1`` in its folder, is no
-    further run of that seed. The evaluation counts where it is asked for itself.
+    further run of that seed, and what the runs of a sweep started from is none of its settings.
+    Both count where they are asked for themselves.
 
     Args:
         folders: ``OUTPUT_DIR`` of each run, with a label as (label, folder) or as label ->
@@ -193,8 +196,8 @@ def find_runs(folders: Folders) -> list[RunFiles]:
                 f"{folder} holds no run, nor does a folder below it: a run has a {_CONFIG} and a "
                 "metrics.json that is not empty, or (an evaluation alone) results below inference/"
             )
-        for each in found:
-            runs.setdefault(each.resolve(), read_run(each, label))
+        for run in _without_pretraining([read_run(each, label) for each in found]):
+            runs.setdefault(run.folder.resolve(), run)
     if not runs:
         raise UserError("a report needs at least one run")
     return list(runs.values())
@@ -265,6 +268,13 @@ def _is_repetition(folder: Path) -> bool:
     return settings[0] == settings[1]
 
 
+def _without_pretraining(runs: list[RunFiles]) -> list[RunFiles]:
+    """The runs of a sweep without those that others of them started from."""
+    if not any(run.sweep.get("pretraining") for run in runs):
+        return runs
+    return [run for run in runs if run.sweep.get("method") != "pretraining"]
+
+
 def _flatten(node: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
     for key, value in node.items():
         if isinstance(value, dict):
@@ -296,6 +306,7 @@ def _read_json(path: Path) -> Any:
 
 _COLOR = re.compile(r"\x1b\[[0-9;]*m")
 _RULE = re.compile(r"^-{10,}")
+_UNTIMED = 3  # iterations at the start of a process, which Detectron2 does not time
 
 
 def read_environment(log: str) -> dict[str, str]:
@@ -323,11 +334,23 @@ def read_environment(log: str) -> dict[str, str]:
     return found
 
 
-def read_training_seconds(log: str) -> float:
-    """Wall-clock time of all of a run's training, without its evaluations; NaN without."""
-    parts = re.findall(r"iterations in (?:(\d+) days?, )?(\d+):(\d\d):(\d\d)", log)
-    seconds = [((int(d or 0) * 24 + int(h)) * 60 + int(m)) * 60 + int(s) for d, h, m, s in parts]
-    return float(sum(seconds)) if seconds else float("nan")
+def read_training_seconds(log: str, iterations: int = 0) -> float:
+    """Wall-clock time of all of a run's training, without its evaluations.
+
+    Args:
+        log: text of ``log.txt``.
+        iterations: that the run has done.
+
+    Returns:
+        float: NaN where the log does not tell the time of all of them: a process that was killed
+        has left no word of its own.
+    """
+    parts = re.findall(r"(\d+) iterations in (?:(\d+) days?, )?(\d+):(\d\d):(\d\d)", log)
+    told = sum(int(part[0]) + _UNTIMED for part in parts)
+    if not parts or told + _UNTIMED < iterations:
+        return float("nan")
+    seconds = [((int(d or 0) * 24 + int(h)) * 60 + int(m)) * 60 + int(s) for _, d, h, m, s in parts]
+    return float(sum(seconds))
 
 
 def read_peak_memory(log: str) -> float:

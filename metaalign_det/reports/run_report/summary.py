@@ -214,8 +214,48 @@ def _warnings(comparison: Comparison, findings: list[Finding]) -> list[Block]:
     if len(set(lengths.values())) > 1:
         told = ", ".join(f"{label} {steps}" for label, steps in lengths.items())
         notes.append(f"The settings train for different numbers of iterations ({told}).")
+    for dataset in filter(None, (comparison.target, comparison.source)):
+        notes += _not_alike(comparison, dataset)
     notes += [*comparison.on_target.notes, *comparison.on_source.notes]
     return [Text(note, "note") for note in notes]
+
+
+def _not_alike(comparison: Comparison, dataset: str) -> list[str]:
+    """Why scores on a test set of one name may be of other images, labels or classes."""
+    tested = [g for g in comparison.groups if comparison.values(g, dataset)]
+    notes = []
+    meant = [
+        [e for e in g.first.config.get("DATASETS.REGISTER", []) if _name_of(e) == dataset]
+        for g in tested
+    ]
+    if any(entries != meant[0] for entries in meant):
+        others = [g.label for g, entries in zip(tested, meant) if entries != meant[0]]
+        notes.append(
+            f"{dataset} in DATASETS.REGISTER is not the same for {listed(others)} as for "
+            f"{tested[0].label}: scores on other images or labels do not compare."
+        )
+    prefix = f"{comparison.metric}/"
+    classes = {
+        g.label: frozenset(
+            key.metric
+            for run in g
+            for key in run.scores
+            if key.dataset == dataset and key.metric.startswith(prefix)
+        )
+        for g in tested
+    }
+    classes = {label: names for label, names in classes.items() if names}
+    if len(set(classes.values())) > 1:
+        told = listed([f"{label} {len(names)}" for label, names in classes.items()])
+        notes.append(
+            f"Not all settings were scored on the same classes of {dataset} (numbers of classes: "
+            f"{told}): means over other classes do not compare."
+        )
+    return notes
+
+
+def _name_of(entry: object) -> object:
+    return entry.get("NAME") if isinstance(entry, dict) else None
 
 
 def _facts(comparison: Comparison, findings: list[Finding]) -> dict:

@@ -155,7 +155,7 @@ def cost_section(comparison: Comparison) -> Section:
     for group in comparison.groups:
         step = mean_and_sd([_median(run.series.get("time")) for run in group])[0]
         data = mean_and_sd([_median(run.series.get("data_time")) for run in group])[0]
-        training = mean_and_sd([read_training_seconds(run.log) for run in group])[0]
+        training = mean_and_sd([read_training_seconds(run.log, run.iteration) for run in group])[0]
         memory = mean_and_sd([read_peak_memory(run.log) for run in group])[0]
         base = step if group is comparison.baseline else base
         facts[group.label] = {
@@ -180,7 +180,7 @@ def cost_section(comparison: Comparison) -> Section:
     columns = ["setting", "step", "relative", "of it data", "training", "GPU memory"]
     note = (
         "Medians over a run, means over seeds. They compare only where runs had the machine to "
-        "themselves; training is without evaluations."
+        "themselves; training is without evaluations, and not known of runs that were killed."
     )
     table = Table("What a step and a training take", columns, rows, note)
     return Section("cost", "Cost", [table], facts)

@@ -51,6 +51,16 @@ def test_a_key_that_is_newer_than_a_run_has_its_default_there(tmp_path):
     assert list(values.values()) == [0.9996, 0.5]
 
 
+def test_what_changes_no_result_makes_no_setting_of_its_own(tmp_path):
+    """A sweep continues its runs with other such values, and has one row for all of them."""
+    for seed, workers in enumerate((0, 4)):
+        solver = {"MAX_ITER": 100, "CHECKPOINT_PERIOD": 10 + seed, "CHECKPOINT_KEEP": seed}
+        other = {"DATALOADER": {"NUM_WORKERS": workers}, "SOLVER": solver}
+        write_detector(tmp_path / f"seed{seed}", seed, 40.0, adapts=True, config=other)
+    (group,) = groups_of(tmp_path)
+    assert list(group.runs) == [0, 1]
+
+
 def test_labels_that_are_given_are_kept_and_keep_runs_apart(runs):
     folders = [runs / "plain" / "seed0-0a1b", runs / "plain" / "seed1-0a1b"]
     assert [g.label for g in groups_of(*folders, labels=["one", "two"])] == ["one", "two"]
@@ -112,5 +122,7 @@ def test_a_test_set_stands_for_its_domain_before_a_validation_set():
     assert choose_dataset(domains, "target") == "d_target_test"
     assert choose_dataset(domains, "target", "d_target_val") == "d_target_val"
     assert choose_dataset({"d_source_test": "source"}, "target") == ""
+    for name in ("d_valid", "d_Validation"):
+        assert choose_dataset({name: "target", "d_test": "target"}, "target") == "d_test"
     with pytest.raises(UserError, match="--target gone: no run has been tested on it"):
         choose_dataset(domains, "target", "gone")

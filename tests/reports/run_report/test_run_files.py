@@ -33,6 +33,9 @@ from .make_runs import LOG, SOURCE, TARGET, write_classifier, write_detector
         ("loss_cls", ["a"], None),
         ("da/local_acc_source", ["a"], None),
         ("voc/AP50", ["a", "b"], None),
+        # The only data set is called like a task.
+        ("voc/AP50/cat", ["voc"], ("student", "voc", "voc/AP50/cat")),
+        ("voc/voc/AP50", ["voc", "b"], ("student", "voc", "voc/AP50")),
     ],
 )
 def test_scores_are_told_from_other_scalars(name, tests, expected):
@@ -101,11 +104,34 @@ def test_the_log_tells_environment_time_and_memory():
     assert environment["PyTorch"] == "2.14.1+cu130"
     assert list(environment) == ["sys.platform", "Python", "PyTorch"]
     assert read_training_seconds(LOG) == 65.0
-    assert read_training_seconds("iterations in 1 day, 1:00:00 (") == 90000.0
+    assert read_training_seconds("9 iterations in 1 day, 1:00:00 (") == 90000.0
     assert read_peak_memory(LOG) == 512.0
     assert read_environment("") == {}
     assert math.isnan(read_training_seconds(""))
     assert math.isnan(read_peak_memory(""))
+
+
+def test_the_time_of_a_run_is_not_that_of_its_last_process_alone():
+    """The first was killed after 60 iterations, and has not said how long they took."""
+    resumed = "Overall training speed: 38 iterations in 0:00:25 (0.6 s / it)"
+    interrupted = "Overall training speed: 57 iterations in 0:00:40 (0.6 s / it)\n"
+    assert math.isnan(read_training_seconds(resumed, 100))
+    assert read_training_seconds(interrupted + resumed, 100) == 65.0
+    assert read_training_seconds(LOG, 100) == 65.0
+
+
+def test_what_the_runs_of_a_sweep_started_from_is_none_of_its_settings(tmp_path):
+    first = write_detector(tmp_path / "pretraining" / "pre" / "seed0", 0, 30.0, adapts=False)
+    (first / "result.json").write_text(json.dumps({"method": "pretraining", "pretraining": None}))
+    for seed in (0, 1):
+        folder = write_detector(tmp_path / "swda" / f"seed{seed}", seed, 40.0, adapts=True)
+        told = {"method": "swda", "pretraining": str(first)}
+        (folder / "result.json").write_text(json.dumps(told))
+    assert [run.folder.parent.name for run in find_runs([tmp_path])] == ["swda", "swda"]
+    # Asked for itself it counts, as does a method of that name.
+    asked = find_runs([tmp_path / "pretraining", tmp_path / "swda"])
+    assert [run.sweep["method"] for run in asked] == ["pretraining", "swda", "swda"]
+    assert len(find_runs([tmp_path / "pretraining"])) == 1
 
 
 def test_a_run_that_was_evaluated_once_more_is_one_run(tmp_path):

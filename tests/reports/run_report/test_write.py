@@ -338,3 +338,30 @@ def test_a_run_that_was_stopped_before_any_evaluation_is_not_told_to_have_scores
     metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[:2]))
     _, markdown, _ = texts(write_report(runs, tmp_path / "report.html"))
     assert "after, seed 2: stopped at iteration 40 of 100; it has no scores." in markdown
+
+
+def test_a_test_set_that_is_not_the_same_in_all_runs_is_told(runs, tmp_path):
+    """Other files under the same name, and classes that only one setting was scored on."""
+    for folder in runs["after"].iterdir():
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        config["DATASETS"]["REGISTER"] = [{"NAME": TARGET, "FORMAT": "coco", "ROOT": "elsewhere"}]
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        metrics = folder / "metrics.json"
+        metrics.write_text(metrics.read_text().replace(f"{TARGET}/voc/AP50_11pt/dog", "other"))
+    _, markdown, _ = texts(write_report(runs, tmp_path / "report.html"))
+    assert f"{TARGET} in DATASETS.REGISTER is not the same for after as for before" in markdown
+    assert "(numbers of classes: before 2 and after 1)" in markdown
+    assert f"{SOURCE} in DATASETS.REGISTER" not in markdown
+    assert markdown.count("on the same classes") == 1
+
+
+def test_answers_on_other_images_have_no_interval_over_images(tmp_path, catalog):
+    for label, right in (("one", 2), ("two", 6)):
+        write_classifier(tmp_path / label, 0, right)
+    file = tmp_path / "two/inference/figures_test/predictions_figures_test.json"
+    answers = json.loads(file.read_text())
+    file.write_text(json.dumps([{**answers[0], "image_id": "new"}, *answers[1:]]))
+    (tmp_path / "two" / "config.yaml").open("a").write("OTHER: 1\n")
+    runs = {label: tmp_path / label for label in ("one", "two")}
+    (difference,) = facts(write_report(runs, tmp_path / "report.html"))["summary"]["differences"]
+    assert difference["mean"] == 40.0 and difference["interval_over"] == ""
