@@ -1,13 +1,15 @@
-"""What result tables say of a gain: its odd and even part, or the share of a gap that it closes.
+"""What result tables say of a gain: the gain, its odd and even part, its share of a gap.
 
     python -m benchmarks.table_parts odd-even docs/results/digits_controls.json
     python -m benchmarks.table_parts share docs/results/mini_5400.json --column mini_openmoji_test \
         --base source_strong --oracle oracle
+    python -m benchmarks.table_parts difference docs/results/digits_{again,sdat}.json --base dann
 
 A table is a JSON file of ``sweep``, or any with ``rows`` of a ``method`` and columns with
 ``values`` by seed. With g, o and b the scores of MetaAlign, of its control ``opposite`` and of the
 base, (g - o) / 2 is the odd part and (g + o) / 2 - b the even one (docs/method.md). The share is
-(method - base) / (oracle - base), seed by seed. Intervals are Student's, 95 %.
+(method - base) / (oracle - base), seed by seed. Several tables must be of the same seeds.
+Intervals are Student's, 95 %.
 """
 
 from __future__ import annotations
@@ -78,6 +80,36 @@ def share(scores: Scores, base: str, oracle: str) -> list[dict[str, str]]:
     ]
 
 
+def difference(scores: Scores, base: str) -> list[dict[str, str]]:
+    """A row for every other method, points.
+
+    Raises:
+        UserError: there is no such base.
+    """
+    if base not in scores:
+        raise UserError(f"there is no row {base!r}, only {', '.join(scores)}")
+    return [
+        {"method": m, f"minus {base}": _shown(x - scores[base])}
+        for m, x in scores.items()
+        if m != base
+    ]
+
+
+def read_tables(paths: Sequence[str], column: str) -> Scores:
+    """The scores of several tables together; where two have a method, the first counts.
+
+    Raises:
+        UserError: as :func:`read_scores`, or they are not of the same seeds.
+    """
+    found: Scores = {}
+    for path in paths:
+        found = read_scores(path, column) | found
+    seeds = [json.loads(Path(path).read_text(encoding="utf-8")).get("seeds") for path in paths]
+    if any(other != seeds[0] for other in seeds):
+        raise UserError(f"tables of other seeds do not compare: {', '.join(map(str, seeds))}")
+    return found
+
+
 def _shown(values: NDArray, sign: str = "+") -> str:
     low, high = t_interval(values.tolist())
     return f"{values.mean():{sign}.1f} ({low:.1f} to {high:.1f})"
@@ -87,25 +119,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("odd-even", "share"))
-    parser.add_argument("table", metavar="JSON")
+    parser.add_argument("what", choices=("odd-even", "share", "difference"))
+    parser.add_argument("tables", nargs="+", metavar="JSON")
     parser.add_argument("--column", default="target test")
     parser.add_argument("--base", default="source")
     parser.add_argument("--oracle", default="oracle")
     args = parser.parse_args(argv)
     try:
-        scores = read_scores(args.table, args.column)
+        scores = read_tables(args.tables, args.column)
         if args.what == "share":
             rows = share(scores, args.base, args.oracle)
+        elif args.what == "difference":
+            rows = difference(scores, args.base)
         else:
             rows = odd_even(scores)
             if not rows:
-                raise UserError(f"{args.table} has no row '<base>_meta (opposite)'")
+                raise UserError(f"{args.tables[0]} has no row '<base>_meta (opposite)'")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    columns = ["method", "gradient", "opposite", "random", "odd part", "even part"]
-    shown = [c for c in (*columns, "share of the gap, %") if c in rows[0]]
+    parts = ["method", "gradient", "opposite", "random", "odd part", "even part"]
+    shown = [c for c in parts if c in rows[0]] + [c for c in rows[0] if c not in parts]
     print(format_table(rows, shown, style="markdown"))
     return 0
 

@@ -27,6 +27,20 @@ def test_a_share_is_taken_seed_by_seed():
         share({k: np.array(v) for k, v in scores.items()}, "source", "best")
 
 
+def test_rows_of_two_tables_compare_where_their_seeds_are_the_same(tmp_path, capsys):
+    paths = [str(tmp_path / f"{i}.json") for i in range(3)]
+    for path, name, values, seeds in zip(
+        paths, ("dann", "dann (sdat)", "late"), ([50.0, 60.0], [51.0, 63.0], [1.0, 2.0]),
+        ([0, 1], [0, 1], [1, 2]),
+    ):  # fmt: skip
+        row = {"method": name, "target test": {"values": values}}
+        (tmp_path / path).write_text(json.dumps({"rows": [row], "seeds": seeds}))
+    assert main(["difference", *paths[:2], "--base", "dann"]) == 0
+    assert "+2.0 (" in capsys.readouterr().out
+    assert main(["difference", *paths, "--base", "dann"]) == 1
+    assert "other seeds do not compare: [0, 1], [0, 1], [1, 2]" in capsys.readouterr().err
+
+
 def test_what_is_no_table_is_named(tmp_path, capsys):
     path = tmp_path / "table.json"
     path.write_text(json.dumps({"rows": [{"method": "dann", "target test": {"values": [1.0]}}]}))
