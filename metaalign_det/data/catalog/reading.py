@@ -117,7 +117,7 @@ def _read(name: str, labels: bool) -> list[dict]:
         what = f"the key {error} is missing" if isinstance(error, KeyError) else str(error)
         raise UserError(
             f"data set {name!r}: its annotations are not as Detectron2 expects them: {what}. "
-            "Registered with FORMAT coco (or register_coco_domain), entries that are wrong are "
+            "Registered with FORMAT coco or voc (datasets/README.md), entries that are wrong are "
             "named"
         ) from error
     except ModuleNotFoundError as error:

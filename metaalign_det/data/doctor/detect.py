@@ -28,6 +28,7 @@ TRAIN, VAL, TEST = ("train", "trainval", "training"), ("val", "valid", "validati
 ALL = "all"
 
 _COCO_KEYS = (b'"images"', b'"annotations"', b'"categories"')
+_OF_IMAGES = ("image", "images", "img", "imgs", "frames")  # words in names of their folders
 _OTHER_ANNOTATIONS = ("person_keypoints", "stuff", "panoptic", "captions")
 _FILE_NAME = re.compile(rb'"file_name"\s*:\s*"((?:[^"\\]|\\.)*)"')
 # What to do where it is not clear which split is meant; {} = what it should be called.
@@ -170,7 +171,7 @@ def _coco(path: Path) -> FoundData | None:
 
 def _json_files(path: Path) -> list[Path]:
     if path.is_file():
-        return [path] if path.suffix == ".json" else []
+        return [path] if path.suffix.lower() == ".json" else []
     return [*sorted(path.glob("*.json")), *sorted(path.glob("*/*.json"))]
 
 
@@ -230,6 +231,8 @@ def _root_of(images: Sequence[str], json_file: Path, top: Path) -> Path | None:
     Raises:
         UserError: several folders have all that are found, and none is called after the JSON.
     """
+    if not images:
+        return None
     stem = json_file.stem.removeprefix("instances_")
     near = [top, json_file.parent]
     places = [p / s for s in ("", "images", stem, f"images/{stem}", "JPEGImages") for p in near]
@@ -255,11 +258,18 @@ def _called_alike(folder: Path, json_file: Path, top: Path) -> bool:
     """Whether a folder is called after a JSON or its split: ``val`` of ``annotations_val.json``."""
     if folder in (top, top / "images", top / "JPEGImages"):
         return False
+    words, of_json = _words(folder.name), _words(json_file.stem)
     split = _split_in(folder.name)
-    if split != ALL:
-        return split == _split_in(f"{_folder_below(json_file, top)}/{json_file.stem}")
-    words = re.findall(r"[^\W_]+", folder.name.lower())
-    return bool(words) and set(words) <= set(re.findall(r"[^\W_]+", json_file.stem.lower()))
+    if split == ALL:
+        return bool(words) and words <= of_json
+    # But not train_masks, whose files are called like the images.
+    others = {w for w in words if not _is_split(w.rstrip("0123456789")) and w not in _OF_IMAGES}
+    same = split == _split_in(f"{_folder_below(json_file, top)}/{json_file.stem}")
+    return same and others <= of_json
+
+
+def _words(name: str) -> set[str]:
+    return set(re.findall(r"[^\W_]+", name.lower()))
 
 
 def _folder_below(file: Path, top: Path) -> str:
@@ -281,10 +291,11 @@ def _voc(path: Path) -> FoundData | None:
         }
         if splits:
             return FoundData(path, "voc", splits, "JPEGImages and ImageSets/Main are in it")
-    # As Roboflow exports it: images and XML files in a folder per split.
-    of_splits = [Path(e.path) for e in entries_of(path) if is_folder(e) and _is_split(e.name)]
+    # As Roboflow exports it: all images and XML files in a folder per split.
+    entries = entries_of(path)
+    of_splits = [Path(e.path) for e in entries if is_folder(e) and _is_split(e.name)]
     splits = {f.name: {"ROOT": str(f), "SPLIT": None} for f in of_splits if _has_voc_xml(f)}
-    if splits:
+    if splits and not any(map(_holds_more_voc_xml, entries)):
         return FoundData(path, "voc", splits, f"{', '.join(splits)} hold VOC's XML files")
     folder = path / "Annotations" if (path / "Annotations").is_dir() else path
     if _has_voc_xml(folder):
@@ -306,6 +317,13 @@ def _is_class_list(name: str, names: list[str], lists: Path) -> bool:
 
 def _has_voc_xml(folder: Path) -> bool:
     return any(_is_voc_xml(entry) for entry in walk_files(folder, ENOUGH))
+
+
+def _holds_more_voc_xml(entry: os.DirEntry) -> bool:
+    """Whether an entry beside folders of splits is, or holds, XML files of none of them."""
+    if not is_folder(entry):
+        return _is_voc_xml(entry)
+    return not _is_split(entry.name) and _has_voc_xml(Path(entry.path))
 
 
 def _is_voc_xml(entry: os.DirEntry) -> bool:

@@ -135,7 +135,9 @@ def _box(
         raise UserError(f"{where}: there is no image with id {image_id}")
     if category not in names:
         raise UserError(f"{where}: there is no category with id {category}")
-    box = annotation.get("bbox") or _around(annotation.get("segmentation"), where)
+    box = annotation.get("bbox")
+    if not box:
+        box = _around(annotation.get("segmentation"), where) or box
     if not isinstance(box, list) or len(box) != 4:
         raise UserError(f"{where}: 'bbox' must be [x, y, width, height], not {show(box)}")
     x, y, w, h = (number(v, where, "a number in 'bbox'") for v in box)

@@ -11,7 +11,7 @@ from pathlib import Path
 from ...errors import UserError
 from ...roots import datasets_root
 from .class_names import normalise
-from .paths import compositions, inside, relative_id
+from .paths import inside, on_disk, relative_id
 from .records import warn_once
 from .text_files import read_lines
 
@@ -20,7 +20,7 @@ SUFFIXES = (
     ".jpg", ".jpeg", ".png", ".bmp", ".webp", ".jfif", ".tif", ".tiff", ".ppm", ".pgm", ".gif"
 )  # fmt: skip
 
-# Of pictures too, which Pillow by itself does not read.
+# Of pictures too, which not every Pillow reads.
 _NOT_READ = {
     ".heic", ".heif", ".avif", ".jxl", ".jp2", ".dng", ".cr2", ".cr3", ".nef", ".arw"
 }  # fmt: skip
@@ -60,6 +60,13 @@ def walk_images(folder: Path, wanted: Callable[[str], bool] = is_image_name) -> 
     Raises:
         UserError: ``folder`` is no folder, or one below it cannot be listed.
     """
+    found, left_out = _walk(folder, wanted)
+    _warn_of_left_out(folder, left_out)
+    return found
+
+
+def _walk(folder: Path, wanted: Callable[[str], bool]) -> tuple[list[Path], list[Path]]:
+    """What is wanted, sorted, and pictures of formats that are not read."""
     if not os.path.isdir(folder):
         raise UserError(f"folder {folder} does not exist{where_to_look()}")
     found: list[Path] = []
@@ -80,12 +87,15 @@ def walk_images(folder: Path, wanted: Callable[[str], bool] = is_image_name) -> 
         found += [Path(path, file) for file in files if wanted(file)]
         if wanted is is_image_name:
             left_out += _pictures_not_read(path, files)
-    if left_out:
+    return sorted(found, key=lambda p: p.parts), left_out
+
+
+def _warn_of_left_out(folder: Path, pictures: Sequence[Path]) -> None:
+    if pictures:
         warn_once(
-            f"{folder}: {len(left_out)} pictures of a format that is not read are left out, for "
-            f"one {left_out[0]}: convert them to JPEG or PNG"
+            f"{folder}: {len(pictures)} pictures of a format that is not read are left out, for "
+            f"one {pictures[0]}: convert them to JPEG or PNG"
         )
-    return sorted(found, key=lambda p: p.parts)
 
 
 def _pictures_not_read(folder: str, files: Sequence[str]) -> list[Path]:
@@ -114,8 +124,12 @@ def glob_images(
             break
     base = Path(*parts[:fixed])
     rest = parts[fixed:]
-    found = walk_images(base, wanted)
-    return base, [p for p in found if _matches(p.relative_to(base).parts, rest)]
+    found, left_out = (
+        [p for p in paths if _matches(p.relative_to(base).parts, rest)]
+        for paths in _walk(base, wanted)
+    )
+    _warn_of_left_out(base, left_out)
+    return base, found
 
 
 def is_glob(text: str) -> bool:
@@ -241,8 +255,9 @@ class PathFinder:
         folder, _, file = path.rpartition("/")
         if folder not in self._folders:
             self._folders[folder] = str(find_below(self._root, folder) or self._root / folder)
-        spelled = (os.path.join(self._folders[folder], name) for name in compositions(file))
-        return next(filter(os.path.isfile, spelled), None)
+        there = Path(self._folders[folder])
+        found = on_disk(there / file, there)
+        return str(found) if os.path.isfile(found) else None
 
 
 def find_below(root: Path, folder: str) -> Path | None:

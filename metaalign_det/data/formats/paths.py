@@ -93,13 +93,14 @@ def on_disk(path: Path, root: Path) -> Path:
         return path
     name = relative_id(path, root)
     names = (n for slashed in dict.fromkeys((name, _slashed(name))) for n in compositions(slashed))
-    others = (
-        Path(os.path.normpath(root / f"{stem}{spelled}"))
-        for stem, suffix in map(os.path.splitext, names)
-        for spelled in dict.fromkeys((suffix, suffix.upper(), suffix.lower()))
+    spelled = dict.fromkeys(
+        stem + suffix
+        for stem, given in map(os.path.splitext, names)
+        for suffix in (given, given.upper(), given.lower())
     )
-    below = (p for p in others if p.is_relative_to(os.path.normpath(root)))
-    return next(filter(os.path.exists, below), path)
+    others = (os.path.normpath(os.path.join(root, other)) for other in spelled if other != name)
+    there = map(Path, filter(os.path.exists, others))
+    return next((p for p in there if p.is_relative_to(os.path.normpath(root))), path)
 
 
 def with_slashes(entry: str, root: Path) -> str:

@@ -64,7 +64,7 @@ def read_voc(
     Raises:
         UserError: the tree, the split, an image or an annotation is missing or wrong.
     """
-    found = _listed(root, split) if split is not None else _all(root, labels, negatives)
+    found = _listed(root, split, labels) if split is not None else _all(root, labels, negatives)
     records = [
         ImageRecord(str(image), image_id, size, str(xml), None)
         for (image_id, image, xml), size in with_sizes(found, lambda one: one[1])
@@ -119,7 +119,7 @@ def is_class_wise(lines: Iterable[str]) -> bool:
     return all(_CLASS_WISE.fullmatch(text) for text in lines)
 
 
-def _listed(root: Path, split: str) -> list[tuple[str, Path, Path]]:
+def _listed(root: Path, split: str, labels: bool) -> list[tuple[str, Path, Path]]:
     """Id, image and XML (which need not exist) of what a split lists."""
     ids = read_split(root, split)
     folder = root / "JPEGImages"
@@ -138,7 +138,13 @@ def _listed(root: Path, split: str) -> list[tuple[str, Path, Path]]:
             hint = f"ImageSets/Main/{split}.txt must list ids without a suffix, not {image_id}"
         report(BadImageError(folder / f"{image_id}.jpg", f"does not exist{others}: {hint}"))
     xml = root / "Annotations"
-    return [(i, found[i], on_disk(xml / f"{i}.xml", root)) for i in ids if i in found]
+    return [(i, found[i], _xml(xml, i, labels)) for i in ids if i in found]
+
+
+def _xml(folder: Path, image_id: str, labels: bool) -> Path:
+    """Where the XML of an image is; without labels nobody looks for it."""
+    path = folder / f"{image_id}.xml"
+    return on_disk(path, folder) if labels else path
 
 
 def _all(root: Path, labels: bool, negatives: bool) -> list[tuple[str, Path, Path]]:
@@ -148,7 +154,7 @@ def _all(root: Path, labels: bool, negatives: bool) -> list[tuple[str, Path, Pat
     found = []
     for image in walk_images(images):
         image_id = os.path.splitext(relative_id(image, images))[0]
-        found.append((image_id, image, on_disk(annotations / f"{image_id}.xml", annotations)))
+        found.append((image_id, image, _xml(annotations, image_id, labels)))
     if labels:
         _warn_of_lost_xml(annotations, {xml for _, _, xml in found})
     kept = [f for f in found if not with_xml or os.path.exists(f[2])]
@@ -177,7 +183,8 @@ def _warn_of_lost_xml(annotations: Path, found: set[Path]) -> None:
     if not os.path.isdir(annotations):
         return
     files = walk_images(annotations, lambda name: name.lower().endswith(".xml") and name[0] != ".")
-    lost = [file for file in files if file not in found]
+    # What is spelled in another way than its image comes without a ".." of the root.
+    lost = [f for f in files if f not in found and Path(os.path.normpath(f)) not in found]
     if lost:
         warn_once(
             f"{annotations}: {len(lost)} XML files have no image of their name and are left out, "

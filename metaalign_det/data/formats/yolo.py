@@ -57,12 +57,12 @@ def read_yolo(
         raise UserError(f"{data_yaml}: expected keys such as train and names, not {show(content)}")
     images = _find_images(content, data_yaml, root, split)
     records = [
-        ImageRecord(str(image), relative_id(image, root), size, str(label), None)
+        ImageRecord(str(image), relative_id(image, root), size, str(label_file(image, root)), None)
         for image, size in with_sizes(images, lambda image: image)
-        for label in (on_disk(label_file(image, root), root),)
     ]
     if not labels:
         return records, ()
+    records = [r._replace(where=str(on_disk(Path(r.where), root))) for r in records]
     names = class_names(content, data_yaml)
     keypoints = _keypoint_fields(content, data_yaml)
     fitter = BoxFitter()
@@ -239,11 +239,12 @@ def _images_of(place: str, base: Path, data_yaml: Path, root: Path) -> list[Path
 
 def _listed(text: str, list_file: Path, base: Path, root: Path, where: str) -> Path:
     """A line of a list: from the folder of the list where it starts with ./, else from base."""
-    path = inside(list_file.parent if text.startswith("./") else base, text, where)
+    start = list_file.parent if text.startswith(("./", ".\\")) else base
+    path = inside(start, text, where)
     inside(root, str(path), where)
+    path = on_disk(path, start)
     if not is_image_name(path.name):
         raise UserError(f"{where}: {show(text)} is no image by its suffix")
-    path = on_disk(path, root)
     require_image(path, f"{where}: ")
     return path
 

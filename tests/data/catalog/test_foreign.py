@@ -97,7 +97,7 @@ def test_names_that_lead_out_of_the_output_folder(catalog):
     [
         (ModuleNotFoundError("No module named 'shapely'", name="shapely"), "pip install shapely$"),
         (FileNotFoundError(2, "No such file", "/data/a.json"), "/data/a.json does not exist$"),
-        (KeyError("width"), "the key 'width' is missing. Registered with FORMAT coco"),
+        (KeyError("width"), "the key 'width' is missing. Registered with FORMAT coco or voc"),
         (ValueError("Expecting value: line 1"), "Expecting value: line 1. Registered with"),
         (AssertionError("/data/a.png"), "/data/a.png is missing, or not as expected$"),
     ],

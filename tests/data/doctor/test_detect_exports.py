@@ -7,6 +7,7 @@ import json
 import pytest
 
 from metaalign_det.data.doctor.detect import detect
+from metaalign_det.data.doctor.folders import entries_of
 from metaalign_det.errors import UserError
 from tests.data.make_tiny_formats import SIZE, coco_json, make_tiny_yolo, save_image
 from tests.data.make_tiny_voc import annotation_xml
@@ -141,3 +142,38 @@ def test_labels_that_are_not_read_are_told(tmp_path, name, content, what):
     found = detect(tmp_path)
     assert found.format == "images"
     assert what in found.why if what else "no labels" in found.why
+
+
+@pytest.mark.parametrize("beside", ["Annotations", "more"])
+def test_a_split_beside_other_voc_data_is_not_all_there_is(tmp_path, beside):
+    make_voc_of_splits(tmp_path, "test", beside)
+    assert detect(tmp_path).splits == {"all": {"ROOT": str(tmp_path), "SPLIT": None}}
+
+
+@pytest.mark.parametrize("folder", ["train_masks", "vis train"])
+def test_what_is_drawn_of_a_split_is_not_taken_for_its_images(tmp_path, folder):
+    numbered_frames(tmp_path, "images", folder)
+    (tmp_path / f"annotations/annotations_{folder}.json").unlink()
+    (tmp_path / "annotations/annotations_images.json").rename(tmp_path / "train.json")
+    assert detect(tmp_path).splits["train"]["ROOT"] == str(tmp_path / "images")
+
+
+def test_a_coco_file_in_capitals(tmp_path):
+    numbered_frames(tmp_path, "images")
+    file = tmp_path / "A.JSON"
+    (tmp_path / "annotations/annotations_images.json").rename(file)
+    assert detect(file).splits["all"]["JSON_FILE"] == str(file)
+
+
+def test_folders_are_not_listed_for_every_json_that_is_none_of_cocos(tmp_path, monkeypatch):
+    """As a JSON for each image, beside 10,000 images."""
+    save_image(tmp_path / "images" / "1.jpg")
+    for n in range(30):
+        (tmp_path / "images" / f"{n}.json").write_text("{}")
+    listed = []
+    monkeypatch.setattr(
+        "metaalign_det.data.doctor.detect.entries_of",
+        lambda folder: listed.append(folder) or entries_of(folder),
+    )
+    assert detect(tmp_path).format == "images"
+    assert len(listed) < 10

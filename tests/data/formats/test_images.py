@@ -110,3 +110,11 @@ def test_pictures_of_formats_that_are_not_read_are_warned_of(root, caplog):
     assert ids(root) == EVERYTHING
     assert "1 pictures of a format that is not read are left out" in caplog.text
     assert "IMG_1.HEIC: convert them" in caplog.text
+
+
+def test_pictures_that_a_glob_does_not_ask_for_are_none_that_are_left_out(root, caplog):
+    (root / "a b" / "IMG_1.HEIC").write_bytes(b"heic")
+    assert ids(root / "*" / "*.png")
+    assert not caplog.text
+    assert ids(root / "a *")
+    assert "IMG_1.HEIC: convert them" in caplog.text

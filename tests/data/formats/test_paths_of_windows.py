@@ -37,6 +37,15 @@ def test_lists_of_images(tmp_path):
     assert names == ("cats",) and found["file_name"] == str(file)
 
 
+@pytest.mark.parametrize("line", ["cats/1.PNG", "cats\\1.PNG", ".\\cats\\1.png"])
+def test_every_kind_of_list_is_followed_alike(tmp_path, line):
+    file = save_image(tmp_path / "cats" / "1.png")
+    (tmp_path / "list.txt").write_text(f"{line}\n")
+    assert read_images([tmp_path / "list.txt"])[0].file_name == str(file)
+    (found,) = read_image_list(tmp_path / "list.txt", tmp_path, ClassRule())[1]
+    assert found["file_name"] == str(file)
+
+
 def test_a_name_that_holds_a_backslash_keeps_it(tmp_path):
     file = save_image(tmp_path / "cats" / "1\\2.png")
     (tmp_path / "list.txt").write_text("cats/1\\2.png\n")
@@ -63,7 +72,8 @@ def test_backslashes_lead_no_further_than_slashes(tmp_path):
 def test_yolo(tmp_path, train):
     data = make_tiny_yolo(tmp_path)
     data.write_text(f"train: {train}\r\nnames: [cat, dog]\r\n", newline="")
-    (tmp_path / "list.txt").write_text("".join(f"images\\train\\{n} b.JPG\n" for n in range(4)))
+    lines = "images\\train\\{0} b.JPG\n", ".\\images\\train\\{0} b.jpg\n"
+    (tmp_path / "list.txt").write_text("".join(lines[n % 2].format(n) for n in range(4)))
     records, _ = read_yolo(data, tmp_path, "train")
     assert [len(r.boxes) for r in records] == [1, 0, 1, 0]
 
@@ -81,3 +91,19 @@ def test_voc_in_capitals(own_root, split):
     xml = tree / "Annotations/000001.xml"
     xml.rename(xml.with_suffix(".XML"))
     assert read_voc(tree, split)[0].boxes
+
+
+@pytest.mark.parametrize("kind", ["voc", "yolo"])
+def test_labels_that_are_not_read_are_not_looked_for(own_root, tmp_path, monkeypatch, kind):
+    """In several spellings each: of 100,000 images of a target that takes a while."""
+
+    def look(path, root):
+        assert path.suffix not in (".xml", ".txt")
+        return path
+
+    monkeypatch.setattr(f"metaalign_det.data.formats.{kind}.on_disk", look)
+    if kind == "yolo":
+        assert read_yolo(make_tiny_yolo(tmp_path), tmp_path, "train", labels=False)
+        return
+    for split in ("train", None):
+        assert read_voc(own_root / "watercolor", split, labels=False)

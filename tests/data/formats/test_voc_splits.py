@@ -57,3 +57,10 @@ def test_xml_files_without_an_image_are_warned_of_where_no_list_tells(tree, capl
     assert "for one 000001.xml" in caplog.text
     caplog.clear()
     assert len(read_voc(tree, None, labels=False)) == images and "XML" not in caplog.text
+
+
+def test_xml_files_in_capitals_are_those_of_their_images_by_whatever_way(tree, caplog):
+    xml = tree / "Annotations" / "000001.xml"
+    xml.rename(xml.with_suffix(".XML"))
+    read_voc(tree / ".." / tree.name, None)
+    assert "XML" not in caplog.text

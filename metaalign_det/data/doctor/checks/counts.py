@@ -1,4 +1,4 @@
-"""How much there is: images, objects, what the reader had to leave out."""
+"""How much there is: images, objects, what the reader had to leave out, what has one id."""
 
 from __future__ import annotations
 
@@ -100,4 +100,28 @@ def number_of_images(inspection: Inspection) -> Iterator[Finding]:
                 subject.name,
                 f"only {len(subject.dicts)} image(s)",
                 "Scores and statistics of so few mean little: collect more",
+            )
+
+
+@check()
+def repeated_ids(inspection: Inspection) -> Iterator[Finding]:
+    """Test images of a classifier have an id of their own: its answers are kept by id."""
+    for subject in inspection.of("test"):
+        if subject.kind != "classification":
+            continue
+        files: dict[object, str] = {}
+        repeated = []
+        for d in subject.dicts:
+            first = files.setdefault(d.get("image_id", d["file_name"]), d["file_name"])
+            if first != d["file_name"]:
+                repeated.append(f"{d['image_id']!r}: {first} and {d['file_name']}")
+        if repeated:
+            yield Finding(
+                Severity.ERROR,
+                subject.name,
+                f"{len(repeated)} image(s) have the image_id of another file, for one "
+                f"{repeated[0]}",
+                "Give each file an image_id of its own, or none",
+                len(repeated),
+                tuple(repeated),
             )

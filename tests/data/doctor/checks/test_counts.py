@@ -45,3 +45,15 @@ def test_few_images_and_more_than_there_should_be(catalog):
     found = inspect(labelled(*images[:9], name="counted"), only="number_of_images")
     assert [f.message for f in found] == ["only 9 image(s)"]
     MetadataCatalog.pop("counted")
+
+
+def test_a_classifiers_test_images_have_ids_of_their_own():
+    def findings(*dicts, kind="classification"):
+        return inspect(Subject("test", "t", kind, dicts, None), only="repeated_ids")
+
+    one, other = ({"file_name": f"{n}.jpg", "image_id": 7, "label": 0} for n in "ab")
+    (finding,) = findings(one, other)
+    assert finding.severity == Severity.ERROR
+    assert finding.examples == ("7: a.jpg and b.jpg",)
+    assert not findings(one, dict(one)) and not findings(one, other, kind="detection")
+    assert not findings(*({"file_name": f, "label": 0} for f in ("a.jpg", "b.jpg")))
