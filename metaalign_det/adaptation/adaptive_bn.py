@@ -43,6 +43,11 @@ class _Moments:
         """Forward pre-hook of ``layer``; its input has shape (N, C, ...)."""
         x = inputs[0].detach()
         n = x.numel() // x.shape[1]
+        if n == 1:  # some layers would normalise by their old statistics then
+            raise UserError(
+                "a BatchNorm layer that sees one position of each image needs two images of a size "
+                "at a time: give images of one size, or a batch size above 1"
+            )
         x = x.to(torch.promote_types(x.dtype, torch.float32))
         variance, mean = torch.var_mean(x, dim=[d for d in range(x.dim()) if d != 1], correction=0)
         mean, variance = mean.double(), variance.double()
@@ -82,7 +87,8 @@ def adapt_batchnorm(
         int: the number of layers re-estimated. 0, with a line in the log, if there are none.
 
     Raises:
-        UserError: if ``num_batches`` is not positive or the loader is empty.
+        UserError: if ``num_batches`` is not positive or the loader is empty; if a layer sees a
+            single value per channel of a batch, which has no variance.
     """
     if num_batches < 1:
         raise UserError(f"re-estimating BatchNorm needs at least 1 batch, got {num_batches}")

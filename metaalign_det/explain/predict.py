@@ -226,15 +226,7 @@ class Predictor:
                 used += len(batch)
                 yield batch
 
-        try:
-            adapt_batchnorm(model, batches(), sys.maxsize, model.backbone_features)
-        except ValueError as error:
-            if "more than 1 value per channel" not in str(error):
-                raise
-            raise UserError(
-                "a BatchNorm layer that sees one position of each image needs two images of a size "
-                "at a time: give images of one size, or a batch size above 1"
-            ) from error
+        adapt_batchnorm(model, batches(), sys.maxsize, model.backbone_features)
         return used
 
     def names(self, found: Instances) -> list[str]:
