@@ -30,20 +30,30 @@ from metaalign_det.reports.table import format_table
 Scores = dict[str, NDArray]
 
 
-def read_scores(path: str | Path, column: str) -> Scores:
-    """Scores by method, an array over seeds in the order of the file.
+def read_scores(paths: Sequence[str], column: str) -> Scores:
+    """Scores by method, an array over seeds in the order of the files.
+
+    Where two tables have a method, the first counts.
 
     Raises:
-        UserError: it is no table, or no row has the column.
+        UserError: one is no table, or no row has the column; they are not of the same seeds.
     """
-    try:
-        rows = json.loads(Path(path).read_text(encoding="utf-8"))["rows"]
-        found = {r["method"]: np.array(r[column]["values"], float) for r in rows if column in r}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is no table of results ({error!r})") from error
-    if not found:
-        raise UserError(f"{path}: no row has the column {column!r}")
-    return found
+    scores: Scores = {}
+    seeds = []
+    for path in paths:
+        try:
+            table = json.loads(Path(path).read_text(encoding="utf-8"))
+            rows = [r for r in table["rows"] if column in r]
+            found = {r["method"]: np.array(r[column]["values"], float) for r in rows}
+            seeds.append(table.get("seeds"))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path} is no table of results ({error!r})") from error
+        if not found:
+            raise UserError(f"{path}: no row has the column {column!r}")
+        scores = found | scores
+    if any(other != seeds[0] for other in seeds):
+        raise UserError(f"tables of other seeds do not compare: {', '.join(map(str, seeds))}")
+    return scores
 
 
 def odd_even(scores: Scores) -> list[dict[str, str]]:
@@ -95,21 +105,6 @@ def difference(scores: Scores, base: str) -> list[dict[str, str]]:
     ]
 
 
-def read_tables(paths: Sequence[str], column: str) -> Scores:
-    """The scores of several tables together; where two have a method, the first counts.
-
-    Raises:
-        UserError: as :func:`read_scores`, or they are not of the same seeds.
-    """
-    found: Scores = {}
-    for path in paths:
-        found = read_scores(path, column) | found
-    seeds = [json.loads(Path(path).read_text(encoding="utf-8")).get("seeds") for path in paths]
-    if any(other != seeds[0] for other in seeds):
-        raise UserError(f"tables of other seeds do not compare: {', '.join(map(str, seeds))}")
-    return found
-
-
 def _shown(values: NDArray, sign: str = "+") -> str:
     low, high = t_interval(values.tolist())
     return f"{values.mean():{sign}.1f} ({low:.1f} to {high:.1f})"
@@ -126,7 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--oracle", default="oracle")
     args = parser.parse_args(argv)
     try:
-        scores = read_tables(args.tables, args.column)
+        scores = read_scores(args.tables, args.column)
         if args.what == "share":
             rows = share(scores, args.base, args.oracle)
         elif args.what == "difference":

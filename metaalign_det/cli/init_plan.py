@@ -65,6 +65,10 @@ class DataPlan:
         """Whether a split is the one that is trained on."""
         return {**found.entry(split, self.train)} == self.register[0]
 
+    def is_scored(self, found: FoundData, split: str) -> bool:
+        """Whether a split is among those that are scored already."""
+        return any(found.entry(split, name) in self.register for name in self.test)
+
 
 def plan_data(
     source: FoundData,
@@ -125,12 +129,7 @@ def plan_data(
         scored = plan.add(test, (labelled if labelled.splits else test).choose(*TEST, *VAL))
     plan.test += [scored] if scored else []
     split = _labelled(source).split(*TEST, *VAL)
-    again = any(
-        {**entry, "NAME": ""} == source.entry(split or "", "")
-        for entry in plan.register
-        if split is not None and entry["NAME"] in plan.test
-    )
-    if split is not None and not again and not plan.is_train(source, split):
+    if split is not None and not (plan.is_train(source, split) or plan.is_scored(source, split)):
         plan.test.append(plan.add(source, split))
     if class_map:
         _check_map(plan, class_map)

@@ -10,6 +10,7 @@ import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from detectron2.data import MetadataCatalog
@@ -24,6 +25,13 @@ logger = logging.getLogger(__name__)
 
 _MOST_LABELS = 70  # more class names than this cannot be read on the picture
 _MOST_NUMBERS = 12  # likewise for the counts in its cells
+
+
+class _Answer(NamedTuple):
+    file: str | None
+    label: int
+    predicted: int
+    confidence: float
 
 
 class ClassificationEvaluator(DatasetEvaluator):
@@ -63,9 +71,7 @@ class ClassificationEvaluator(DatasetEvaluator):
         self.reset()
 
     def reset(self) -> None:
-        # image -> (label, predicted, confidence)
-        self._answers: dict[object, tuple[int, int, float]] = {}
-        self._files: dict[object, str | None] = {}
+        self._answers: dict[object, _Answer] = {}  # by image
         self._repeated = 0
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
@@ -95,19 +101,17 @@ class ClassificationEvaluator(DatasetEvaluator):
                     f"data set {self.dataset_name!r}; is MODEL.CLASSIFIER.NUM_CLASSES right?"
                 )
             predicted = int(scores.argmax())
-            answer = label, predicted, float(scores[predicted])
-            self._add(image, answer, given.get("file_name"))
+            confidence = float(scores[predicted])
+            self._add(image, _Answer(given.get("file_name"), label, predicted, confidence))
 
-    def _add(self, image: object, answer: tuple[int, int, float], file: str | None) -> None:
-        if image not in self._answers:
-            self._answers[image], self._files[image] = answer, file
-        elif self._files[image] != file:
+    def _add(self, image: object, answer: _Answer) -> None:
+        first = self._answers.setdefault(image, answer)
+        if first.file != answer.file:
             raise UserError(
                 f"data set {self.dataset_name!r} uses image_id {image!r} for two files, "
-                f"{self._files[image]} and {file}: make them unique"
+                f"{first.file} and {answer.file}: make them unique"
             )
-        else:
-            self._repeated += 1
+        self._repeated += first is not answer
 
     def evaluate(self) -> dict:
         """Gather the predictions of all processes and score them.
@@ -118,21 +122,21 @@ class ClassificationEvaluator(DatasetEvaluator):
             is NaN and left out of the mean.
         """
         comm.synchronize()
-        gathered = comm.gather((self._answers, self._files, self._repeated), dst=0)
+        gathered = comm.gather((self._answers, self._repeated), dst=0)
         if not comm.is_main_process():
             return {}
         self.reset()
-        for answers, files, repeated in gathered:
+        for answers, repeated in gathered:
             self._repeated += repeated
             for image, answer in answers.items():
-                self._add(image, answer, files[image])
+                self._add(image, answer)
         if self._repeated:
             logger.warning(
                 "%s: %d images were predicted more than once; the first time counts",
                 self.dataset_name,
                 self._repeated,
             )
-        unsure = sum(math.isnan(confidence) for _, _, confidence in self._answers.values())
+        unsure = sum(math.isnan(answer.confidence) for answer in self._answers.values())
         if unsure:
             logger.warning(
                 "%s: the scores of %d of %d images are NaN, as of a model that has diverged: what "
@@ -143,8 +147,8 @@ class ClassificationEvaluator(DatasetEvaluator):
             )
         k = len(self.class_names)
         confusion = np.zeros((k, k), dtype=np.int64)
-        for label, predicted, _ in self._answers.values():
-            confusion[label, predicted] += 1
+        for answer in self._answers.values():
+            confusion[answer.label, answer.predicted] += 1
         results = accuracies(confusion, self.class_names)
         self._report(confusion, results)
         return {"classification": results}
@@ -189,7 +193,7 @@ class ClassificationEvaluator(DatasetEvaluator):
                     "predicted": self.class_names[predicted],
                     "score": confidence,
                 }
-                for image, (label, predicted, confidence) in self._answers.items()
+                for image, (_, label, predicted, confidence) in self._answers.items()
             ],
             indent=None,
         )

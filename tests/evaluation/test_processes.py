@@ -6,7 +6,6 @@ One launch for everything: starting Python twice is what takes the time.
 from __future__ import annotations
 
 import json
-import os
 
 import pytest
 import torch
@@ -16,6 +15,7 @@ from detectron2.structures import Boxes, BoxMode, Instances
 from detectron2.utils import comm
 from torch import nn
 
+from metaalign_det.engine.processes import end_process
 from metaalign_det.evaluation import (
     ClassificationEvaluator,
     DetectionEvaluator,
@@ -74,8 +74,7 @@ def _work(folder):
     results["mean"], results["var"] = layer.running_mean.tolist(), layer.running_var.tolist()
     (folder / f"{rank}.json").write_text(json.dumps(results))
     comm.synchronize()
-    # An interpreter that ends in the usual way beside gloo's threads now and then aborts.
-    os._exit(0)
+    end_process()
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..document import Block, Section, Table, Text
 from .comparison import Comparison
 from .groups import config_differences
-from .run_files import read_environment
+from .run_log import read_environment
 from .words import listed, setting
 
 # What the environment table shows, in this order, if a log has it.

@@ -15,12 +15,8 @@ from ..metrics import Series
 from ..statistics import mean_and_sd
 from .comparison import Comparison
 from .groups import Group
-from .run_files import (
-    STUDENT,
-    ScoreKey,
-    read_peak_memory,
-    read_training_seconds,
-)
+from .run_files import STUDENT, ScoreKey
+from .run_log import read_peak_memory, read_training_seconds
 from .words import number, seconds
 
 _WINDOW = 0.05  # of a run: the width of the running mean of noisy scalars

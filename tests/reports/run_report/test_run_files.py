@@ -12,9 +12,11 @@ from metaalign_det.reports.run_report.run_files import (
     ScoreKey,
     find_runs,
     parse_score_key,
+    read_run,
+)
+from metaalign_det.reports.run_report.run_log import (
     read_environment,
     read_peak_memory,
-    read_run,
     read_training_seconds,
 )
 

@@ -112,9 +112,10 @@ def repeated_ids(inspection: Inspection) -> Iterator[Finding]:
         files: dict[object, str] = {}
         repeated = []
         for d in subject.dicts:
-            first = files.setdefault(d.get("image_id", d["file_name"]), d["file_name"])
-            if first != d["file_name"]:
-                repeated.append(f"{d['image_id']!r}: {first} and {d['file_name']}")
+            file = d["file_name"]
+            image = d.get("image_id", file)
+            if (first := files.setdefault(image, file)) != file:
+                repeated.append(f"{image!r}: {first} and {file}")
         if repeated:
             yield Finding(
                 Severity.ERROR,

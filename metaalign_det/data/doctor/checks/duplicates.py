@@ -36,7 +36,7 @@ def copies(inspection: Inspection) -> Iterator[Finding]:
             groups[facts.content].append(facts.file)
     owners = _owners(inspection)
     pairs = [pair for files in groups.values() for pair in _pairs(files, owners)]
-    yield from _described(inspection, pairs, "are copies", exact=True)
+    yield from _described(inspection, owners, pairs, "are copies", exact=True)
 
 
 @check(pixels=True)
@@ -47,7 +47,7 @@ def look_alikes(inspection: Inspection) -> Iterator[Finding]:
     numbers = {owner: n for n, owner in enumerate(dict.fromkeys(owners.values()))}
     pairs = similar(facts, [numbers[owners[f.file]] for f in facts])
     named = [(facts[i].file, facts[j].file) for i, j in pairs]
-    yield from _described(inspection, named, "look the same", exact=False)
+    yield from _described(inspection, owners, named, "look the same", exact=False)
 
 
 def similar(
@@ -113,10 +113,13 @@ def _same(first: ImageFacts, second: ImageFacts) -> bool:
 
 
 def _described(
-    inspection: Inspection, pairs: Sequence[Pair], what: str, exact: bool
+    inspection: Inspection,
+    owners: Mapping[str, tuple[int, ...]],
+    pairs: Sequence[Pair],
+    what: str,
+    exact: bool,
 ) -> Iterator[Finding]:
     """One finding per data set with pairs in it, and one per two data sets that share some."""
-    owners = _owners(inspection)
     by_subjects: dict[tuple[int, int], list[Pair]] = defaultdict(list)
     for a, b in pairs:
         together = set(owners[a]) & set(owners[b])
