@@ -114,7 +114,8 @@ def _names(place: str, cfg: CfgNode) -> list[str]:
 
     from detectron2.data import DatasetCatalog
 
-    from ..data.doctor.detect import ALL, detect
+    from ..data.doctor.detect import detect
+    from ..data.doctor.found_data import ALL
 
     if place in DatasetCatalog or not (os.sep in place or os.path.exists(place)):
         return [place]

@@ -15,7 +15,7 @@ from ..config import load_cfg
 from ..data.catalog.classes import INTERSECTION, agree, declared_classes
 from ..data.catalog.domains import load_labelled, load_unlabelled
 from ..data.catalog.register import register_from_config
-from ..data.doctor.detect import ALL, TEST, TRAIN, VAL, FoundData
+from ..data.doctor.found_data import ALL, TEST, TRAIN, VAL, FoundData
 from ..data.formats.class_names import OTHERS, ClassIndex, normalise, shorten
 from ..data.formats.image_files import class_folders
 from ..data.formats.yolo import has_label_files
