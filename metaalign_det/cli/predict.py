@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,10 +22,14 @@ from ..errors import UserError
 
 if TYPE_CHECKING:
     from ..explain.predict import Predictor
+    from ..explain.predict_inputs import InputFile
     from ..explain.predict_job import PredictJob
     from ..explain.predict_statistics import StatisticsOf
 
+INTERRUPTED = "results are written at the end; the same command with --overwrite starts again"
+
 _THRESHOLD = 0.5
+_SUMMARY = "summary.json"
 _LISTED = 10  # unreadable images named on the terminal; all are in summary.json
 
 
@@ -33,12 +39,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("model", metavar="CHECKPOINT_OR_RUN", help="model_*.pth, or the folder of a training")
     add("images", nargs="+", metavar="IMAGES", help="images, folders, globs, videos")
     add("--output", default="predictions", metavar="FOLDER", help="default: %(default)s")
-    add("--overwrite", action="store_true", help="write into a folder that is not empty")
+    add(
+        "--overwrite",
+        action="store_true",
+        help="write into a folder that is not empty; removes what an earlier predict wrote there",
+    )
     add(
         "--format",
         default="",
         metavar="NAMES",
         help="any of coco,voc,yolo,csv (a detector) or csv,json (a classifier); default: csv",
+    )
+    add(
+        "--yolo-scores",
+        action="store_true",
+        help="yolo: append the score to each line, as Ultralytics' save_conf; not for training",
     )
     add("--no-pictures", action="store_true", help="draw nothing")
     add(
@@ -66,23 +81,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit code: 0, also where some images could not be read (they are listed); 1 if none could."""
-    from ..explain.export import export
+    from ..explain.export import require_exporter
+    from ..explain.predict_folder import PredictionFolder
     from ..explain.predict_inputs import find_inputs
     from ..explain.predict_job import PredictJob, choose_formats
     from ..explain.predict_statistics import take_statistics
 
     if args.batch_size < 1 or args.top_k < 1:
         raise UserError("--batch-size and --top-k must be >= 1")
-    files = find_inputs(args.images)
-    of = find_inputs(args.statistics_of)
-    output = Path(args.output)
-    if output.exists() and (not output.is_dir() or any(output.iterdir())) and not args.overwrite:
+    if args.export:
+        require_exporter(args.export)
+    output = PredictionFolder(args.output)
+    files = output.without_earlier(find_inputs(args.images))
+    of = output.without_earlier(find_inputs(args.statistics_of))
+    if not output.is_empty() and not args.overwrite:
         raise UserError(
-            f"--output: {output} is there and not empty: choose another folder, or --overwrite"
+            f"--output: {output.path} is there and not empty: choose another folder, or --overwrite"
         )
     models = _load_models(args)
     kind = next(iter(models.values())).kind
     formats = choose_formats(args.format, kind)
+    if args.yolo_scores and "yolo" not in formats:
+        raise UserError("--yolo-scores is for --format yolo, which is not asked for")
+    output.require_replaceable(_names_to_write(args, files, formats))
     job = PredictJob(
         models,
         output,
@@ -91,13 +112,36 @@ def run(args: argparse.Namespace) -> int:
         pictures=not args.no_pictures,
     )
     statistics = take_statistics(job.predictor, of) if of else None
-    output.mkdir(parents=True, exist_ok=True)
+    output.clear()
     job.run(files)
-    written = job.write(formats)
-    if args.export and job.example is not None:
-        written.append(export(job.predictor, job.example, args.export, output))
-    _report(args, job, written, statistics)
+    job.write(formats, yolo_scores=args.yolo_scores)
+    try:
+        _export(args, job)
+    finally:  # predictions are complete where a model cannot be exported
+        _report(args, job, statistics)
     return 0 if job.results else 1
+
+
+def _names_to_write(
+    args: argparse.Namespace, files: list[InputFile], formats: list[str]
+) -> Iterator[str]:
+    from ..explain.export import names_of_export
+    from ..explain.predict_job import names_to_write
+
+    yield _SUMMARY
+    yield from names_to_write(files, formats, pictures=not args.no_pictures)
+    if args.export:
+        yield from names_of_export(args.export)
+
+
+def _export(args: argparse.Namespace, job: PredictJob) -> None:
+    from ..explain.export import export, names_of_export
+
+    if args.export and job.example is not None:
+        with ExitStack() as stack:
+            for name in names_of_export(args.export):
+                stack.enter_context(job.output.writing(name))
+            export(job.predictor, job.example, args.export, job.output.path)
 
 
 def _load_models(args: argparse.Namespace) -> dict[str, Predictor]:
@@ -122,32 +166,24 @@ def _load_models(args: argparse.Namespace) -> dict[str, Predictor]:
     return models
 
 
-def _report(
-    args: argparse.Namespace,
-    job: PredictJob,
-    written: list[Path],
-    statistics: StatisticsOf | None,
-) -> None:
+def _report(args: argparse.Namespace, job: PredictJob, statistics: StatisticsOf | None) -> None:
     from ..files import printable, write_json
 
-    output = Path(args.output)
-    write_json(
-        output / "summary.json",
-        {
-            "model": args.model,
-            "compared_with": args.compare,
-            "statistics_of": asdict(statistics) if statistics else None,
-            "classes": job.predictor.class_names,
-            "threshold": args.threshold,
-            "images": len(job.results),
-            "unreadable": job.unreadable,
-            "files": [p.relative_to(output).as_posix() for p in written],
-        },
-    )
+    told = {
+        "model": args.model,
+        "compared_with": args.compare,
+        "statistics_of": asdict(statistics) if statistics else None,
+        "classes": job.predictor.class_names,
+        "threshold": args.threshold,
+        "images": len(job.results),
+        "unreadable": job.unreadable,
+        "files": job.output.entries(),
+    }
+    with job.output.writing(_SUMMARY) as path:
+        write_json(path, told)
     if statistics:
         print(statistics)
-    files = ["pictures/"] * job.pictures + [p.name for p in written]
-    where = f"{printable(str(output))}: {', '.join([*files, 'summary.json'])}"
+    where = f"{printable(str(job.output.path))}: {', '.join(job.output.entries())}"
     print(f"{len(job.results)} images; written to {where}")
     if job.unreadable:
         print(f"{len(job.unreadable)} could not be read and were left out:", file=sys.stderr)

@@ -80,14 +80,11 @@ def export(predictor: Predictor, example: ImageLike, form: str, folder: str | Pa
     Raises:
         UserError: an unknown form; the package ``onnx`` is missing; the model cannot be traced.
     """
-    if form not in EXPORTS:
-        raise UserError(f"a model is exported to {' or '.join(EXPORTS)}, not {form!r}")
-    if form == "onnx":
-        _require_onnx()
+    require_exporter(form)
     network = Exportable(predictor, example)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / ("model.onnx" if form == "onnx" else "model.ts")
+    path, how_to = (folder / name for name in names_of_export(form))
     with _quiet():
         try:
             if form == "onnx":
@@ -102,8 +99,13 @@ def export(predictor: Predictor, example: ImageLike, form: str, folder: str | Pa
                 f"Detectron2's exporter cannot write this model to {form}: "
                 f"{str(error).strip().splitlines()[0]}"
             ) from error
-    write_json(folder / "model.json", describe(predictor))
+    write_json(how_to, describe(predictor))
     return path
+
+
+def names_of_export(form: str) -> tuple[str, str]:
+    """Names of the files that :func:`export` writes: of the model, and of how to use it."""
+    return ("model.onnx" if form == "onnx" else "model.ts"), "model.json"
 
 
 def describe(predictor: Predictor) -> dict:
@@ -172,7 +174,12 @@ def _with_plain_roi_align(model: nn.Module) -> nn.Module:
     return model
 
 
-def _require_onnx() -> None:
+def require_exporter(form: str) -> None:
+    """Raise a UserError where :func:`export` does not know a form, or misses a package for it."""
+    if form not in EXPORTS:
+        raise UserError(f"a model is exported to {' or '.join(EXPORTS)}, not {form!r}")
+    if form != "onnx":
+        return
     try:
         import onnx  # noqa: F401
     except ImportError as error:

@@ -1,7 +1,8 @@
 """Predictions on disk, in the formats that other tools read.
 
 A record is one image's predictions; boxes are absolute x0, y0, x1, y1 in pixels, continuous, from
-(0, 0) at the upper left corner of the image. Where a name is not UTF-8, CSV and XML hold its other
+(0, 0) at the upper left corner of the image. Writers return the path of their file, or of their
+folder where there is a file for each image. Where a name is not UTF-8, CSV and XML hold its other
 bytes as :func:`..files.printable` has them, so that any reader takes the file.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import csv
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -17,8 +18,9 @@ from typing import TextIO
 import yaml
 from detectron2.structures import Instances
 
-from ..files import file_below, printable, write_json
+from ..files import printable, write_json
 from .predict import Classification
+from .predict_folder import PredictionFolder
 from .predict_inputs import unique_stems
 
 
@@ -52,7 +54,9 @@ class Detections:
         )
 
 
-def write_coco(records: Sequence[Detections], names: Sequence[str], folder: Path) -> Path:
+def write_coco(
+    records: Sequence[Detections], names: Sequence[str], folder: PredictionFolder
+) -> Path:
     """``coco.json``: a COCO data set of images, categories and annotations with a ``score``.
 
     ``pycocotools.coco.COCO`` reads it. Beside it, ``coco_results.json`` holds its annotations
@@ -77,24 +81,23 @@ def write_coco(records: Sequence[Detections], names: Sequence[str], folder: Path
         for i, r in enumerate(records, start=1)
     ]
     categories = [{"id": k, "name": name} for k, name in enumerate(names, start=1)]
-    path = folder / "coco.json"
-    write_json(
-        path,
-        {
-            "info": {"description": "predictions of metaalign_det"},
-            "images": images,
-            "categories": categories,
-            "annotations": annotations,
-        },
-        indent=None,
-    )
-    write_json(folder / "coco_results.json", annotations, indent=None)
+    told = {
+        "info": {"description": "predictions of metaalign_det"},
+        "images": images,
+        "categories": categories,
+        "annotations": annotations,
+    }
+    with folder.writing("coco.json") as path:
+        write_json(path, told, indent=None)
+    with folder.writing("coco_results.json") as results:
+        write_json(results, annotations, indent=None)
     return path
 
 
-def write_voc(records: Sequence[Detections], names: Sequence[str], folder: Path) -> Path:
+def write_voc(
+    records: Sequence[Detections], names: Sequence[str], folder: PredictionFolder
+) -> Path:
     """``voc/<image>.xml``: pixels from 1 as in the VOC devkit, and a ``score`` per object."""
-    root = folder / "voc"
     for record, stem in zip(records, unique_stems([r.name for r in records])):
         annotation = ET.Element("annotation")
         ET.SubElement(annotation, "filename").text = printable(record.name)
@@ -107,43 +110,56 @@ def write_voc(records: Sequence[Detections], names: Sequence[str], folder: Path)
             ET.SubElement(item, "difficult").text = "0"
             box = ET.SubElement(item, "bndbox")
             # Detectron2 (and this package) read 1-based, inclusive pixels as x0 = xmin - 1, x1 =
-            # xmax.
-            for key, value in zip(("xmin", "ymin", "xmax", "ymax"), (x0 + 1, y0 + 1, x1, y1)):
+            # xmax. So the narrowest box has one pixel; less would be inverted, and refused.
+            corners = (x0 + 1, y0 + 1, max(x1, x0 + 1), max(y1, y0 + 1))
+            for key, value in zip(("xmin", "ymin", "xmax", "ymax"), corners):
                 ET.SubElement(box, key).text = f"{value:.2f}"
             ET.SubElement(item, "score").text = f"{score:.6f}"
-        path = file_below(root, f"{stem}.xml")
         ET.indent(annotation)
-        ET.ElementTree(annotation).write(path, encoding="utf-8")
-    root.mkdir(parents=True, exist_ok=True)
-    return root
+        with folder.writing(f"voc/{stem}.xml") as path:
+            ET.ElementTree(annotation).write(path, encoding="utf-8")
+    return folder.path / "voc"
 
 
-def write_yolo(records: Sequence[Detections], names: Sequence[str], folder: Path) -> Path:
-    """``yolo/labels/<image>.txt`` and ``yolo/data.yaml``.
+def write_yolo(
+    records: Sequence[Detections],
+    names: Sequence[str],
+    folder: PredictionFolder,
+    *,
+    scores: bool = False,
+) -> Path:
+    """``yolo/labels/<image>.txt`` and ``yolo/data.yaml``: a data set once ``yolo/images`` is there.
 
-    A line is class number, center x, center y, width, height (relative to the image) and score. An
-    image without detections gets an empty file.
+    A line is class number, center x, center y, width and height, relative to the image. An image
+    without detections gets an empty file.
+
+    Args:
+        scores: append the score of each detection, as Ultralytics' ``save_conf`` does. Tools that
+            compare predictions read such lines; readers of data sets do not.
     """
-    root = folder / "yolo"
     for record, stem in zip(records, unique_stems([r.name for r in records])):
         width, height = record.size
         lines = [
             f"{k} {(x0 + x1) / 2 / width:.6f} {(y0 + y1) / 2 / height:.6f} "
-            f"{(x1 - x0) / width:.6f} {(y1 - y0) / height:.6f} {score:.6f}\n"
-            for (x0, y0, x1, y1), k, score in zip(record.boxes, record.classes, record.scores)
+            f"{(x1 - x0) / width:.6f} {(y1 - y0) / height:.6f}"
+            for (x0, y0, x1, y1), k in zip(record.boxes, record.classes)
         ]
-        path = file_below(root / "labels", f"{stem}.txt")
-        path.write_text("".join(lines), encoding="utf-8")
-    root.mkdir(parents=True, exist_ok=True)
-    text = yaml.safe_dump({"names": dict(enumerate(names))}, sort_keys=False, allow_unicode=True)
-    (root / "data.yaml").write_text(text, encoding="utf-8")
-    return root
+        if scores:
+            lines = [f"{line} {score:.6f}" for line, score in zip(lines, record.scores)]
+        with folder.writing(f"yolo/labels/{stem}.txt") as path:
+            path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    told = {"train": "images", "names": dict(enumerate(names))}
+    with folder.writing("yolo/data.yaml") as path:
+        text = yaml.safe_dump(told, sort_keys=False, allow_unicode=True)
+        path.write_text(text, encoding="utf-8")
+    return folder.path / "yolo"
 
 
-def write_csv(records: Sequence[Detections], names: Sequence[str], folder: Path) -> Path:
+def write_csv(
+    records: Sequence[Detections], names: Sequence[str], folder: PredictionFolder
+) -> Path:
     """``predictions.csv``: a line a detection."""
-    path = folder / "predictions.csv"
-    with _open_csv(path) as file:
+    with folder.writing("predictions.csv") as path, _open_csv(path) as file:
         writer = csv.writer(file)
         writer.writerow(["image", "class", "score", "x0", "y0", "x1", "y1"])
         for record in records:
@@ -158,7 +174,9 @@ def _open_csv(path: Path) -> TextIO:
 
 
 #: By the name that ``--format`` takes, for a detector.
-DETECTION_FORMATS: dict[str, Callable[[Sequence[Detections], Sequence[str], Path], Path]] = {
+DETECTION_FORMATS: dict[
+    str, Callable[[Sequence[Detections], Sequence[str], PredictionFolder], Path]
+] = {
     "coco": write_coco,
     "voc": write_voc,
     "yolo": write_yolo,
@@ -166,10 +184,11 @@ DETECTION_FORMATS: dict[str, Callable[[Sequence[Detections], Sequence[str], Path
 }
 
 
-def write_top_k_csv(results: Sequence[tuple[str, Classification]], k: int, folder: Path) -> Path:
+def write_top_k_csv(
+    results: Sequence[tuple[str, Classification]], k: int, folder: PredictionFolder
+) -> Path:
     """``predictions.csv``: a line for each of the ``k`` best classes of an image."""
-    path = folder / "predictions.csv"
-    with _open_csv(path) as file:
+    with folder.writing("predictions.csv") as path, _open_csv(path) as file:
         writer = csv.writer(file)
         writer.writerow(["image", "rank", "class", "probability"])
         for name, result in results:
@@ -178,17 +197,42 @@ def write_top_k_csv(results: Sequence[tuple[str, Classification]], k: int, folde
     return path
 
 
-def write_top_k_json(results: Sequence[tuple[str, Classification]], k: int, folder: Path) -> Path:
+def write_top_k_json(
+    results: Sequence[tuple[str, Classification]], k: int, folder: PredictionFolder
+) -> Path:
     """``predictions.json``: for each image a list of {class, probability}, the best first."""
-    path = folder / "predictions.json"
-    write_json(
-        path,
-        {n: [{"class": c, "probability": p} for c, p in r.top(k)] for n, r in results},
-    )
+    told = {n: [{"class": c, "probability": p} for c, p in r.top(k)] for n, r in results}
+    with folder.writing("predictions.json") as path:
+        write_json(path, told)
     return path
 
 
 #: The same for a classifier.
 CLASSIFICATION_FORMATS: dict[
-    str, Callable[[Sequence[tuple[str, Classification]], int, Path], Path]
+    str, Callable[[Sequence[tuple[str, Classification]], int, PredictionFolder], Path]
 ] = {"csv": write_top_k_csv, "json": write_top_k_json}
+
+
+def names_of(form: str, images: Sequence[str]) -> Iterator[str]:
+    """Every name that a format may write for some images, whichever of them can be read.
+
+    Args:
+        form: name of a format.
+        images: names of images, relative POSIX paths.
+    """
+    yield from _FILES[form]
+    if form in _FILE_OF_EACH:
+        for name in images:
+            # With the suffix where another image has the same name without.
+            for stem in (name, *unique_stems([name])):
+                yield _FILE_OF_EACH[form].format(stem)
+
+
+_FILES = {
+    "coco": ("coco.json", "coco_results.json"),
+    "voc": (),
+    "yolo": ("yolo/data.yaml",),
+    "csv": ("predictions.csv",),
+    "json": ("predictions.json",),
+}
+_FILE_OF_EACH = {"voc": "voc/{}.xml", "yolo": "yolo/labels/{}.txt"}

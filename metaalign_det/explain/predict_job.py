@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -11,10 +13,16 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ..errors import UserError
-from ..files import file_below
 from .predict import Predictor
 from .predict_draw import draw_classes_under, draw_detections_on, side_by_side
-from .predict_formats import CLASSIFICATION_FORMATS, DETECTION_FORMATS, Detections
+from .predict_folder import PredictionFolder
+from .predict_formats import (
+    CLASSIFICATION_FORMATS,
+    DETECTION_FORMATS,
+    Detections,
+    names_of,
+    write_yolo,
+)
 from .predict_images import as_rgb
 from .predict_inputs import InputFile, Video, require_utf8
 
@@ -29,7 +37,7 @@ class PredictJob:
     Args:
         models: title -> predictor, all of one kind, in the order they are drawn; the results
             that are kept and written are the last one's.
-        output: folder; pictures go to ``pictures/`` in it.
+        output: pictures go to ``pictures/`` in it.
         batch_size: images that go through a model together.
         top_k: classes of a classifier that are drawn and written.
         pictures: draw.
@@ -43,7 +51,7 @@ class PredictJob:
     def __init__(
         self,
         models: Mapping[str, Predictor],
-        output: Path,
+        output: PredictionFolder,
         *,
         batch_size: int = 1,
         top_k: int = 5,
@@ -72,45 +80,50 @@ class PredictJob:
         readable = self._readable(tqdm(files, unit="image", disable=not files))
         for name, drawn in self._predict(readable):
             if drawn is not None:
-                _save(file_below(self.output / "pictures", _picture_name(name, taken)), drawn)
+                with self.output.writing(f"pictures/{_picture_name(name, taken)}") as path:
+                    _save(path, drawn)
 
     def video(self, file: InputFile) -> None:
         """Predict on every frame and draw them into a video of the same frame rate."""
-        path = self.output / "pictures" / f"{file.stem}.mp4"
+        name = f"pictures/{file.stem}.mp4"
         try:
             video = Video.open(file)
             if self.pictures:
-                require_utf8(path)
+                require_utf8(self.output.path / name)
         except UserError as error:
             self.unreadable[file.name] = str(error)
             return
         frames = tqdm(video, unit="frame", total=video.frames or None, desc=file.name)
         writer = None
-        try:
+        with ExitStack() as stack:
             for _, drawn in self._predict(frames):
                 if drawn is None:
                     continue
                 width, height = (side // 2 * 2 for side in drawn.shape[1::-1])  # codecs want even
                 if writer is None:
-                    path = file_below(self.output / "pictures", f"{file.stem}.mp4")
+                    path = stack.enter_context(self.output.writing(name))
                     fourcc = cv2.VideoWriter.fourcc(*"mp4v")
                     writer = cv2.VideoWriter(str(path), fourcc, video.fps, (width, height))
+                    stack.callback(writer.release)
                 writer.write(cv2.cvtColor(drawn[:height, :width], cv2.COLOR_RGB2BGR))
-        finally:
-            if writer is not None:
-                writer.release()
 
-    def write(self, formats: Sequence[str]) -> list[Path]:
-        """Write the results in formats of :mod:`.predict_formats`; the files written."""
+    def write(self, formats: Sequence[str], *, yolo_scores: bool = False) -> None:
+        """Write the results in formats of :mod:`.predict_formats`; nothing where there are none.
+
+        Args:
+            formats: their names.
+            yolo_scores: see :func:`.predict_formats.write_yolo`.
+        """
         if not self.results:
-            return []
+            return
         if self.predictor.kind == "classification":
-            return [
-                CLASSIFICATION_FORMATS[f](self.results, self.top_k, self.output) for f in formats
-            ]
+            for form in formats:
+                CLASSIFICATION_FORMATS[form](self.results, self.top_k, self.output)
+            return
         records = [Detections.of(name, found) for name, found in self.results]
-        names = self.predictor.class_names
-        return [DETECTION_FORMATS[f](records, names, self.output) for f in formats]
+        writers = {**DETECTION_FORMATS, "yolo": partial(write_yolo, scores=yolo_scores)}
+        for form in formats:
+            writers[form](records, self.predictor.class_names, self.output)
 
     def _readable(self, files: Iterable[InputFile]) -> Iterator[tuple[str, NDArray]]:
         for file in files:
@@ -172,6 +185,25 @@ def choose_formats(given: str, kind: str) -> list[str]:
         if name not in known:
             raise UserError(f"--format: {name!r} is none of {', '.join(known)} (for {kind})")
     return wanted or ["csv"]
+
+
+def names_to_write(
+    files: Sequence[InputFile], formats: Sequence[str], *, pictures: bool = True
+) -> Iterator[str]:
+    """Every name that a job may write for these files, but labels of a video's frames.
+
+    Args:
+        files: images and videos.
+        formats: names of formats.
+        pictures: whether it draws.
+    """
+    images = [f.name for f in files if not f.is_video]
+    if pictures:
+        taken = set(images)
+        yield from (f"pictures/{_picture_name(name, taken)}" for name in images)
+        yield from (f"pictures/{f.stem}.mp4" for f in files if f.is_video)
+    for form in formats:
+        yield from names_of(form, images)
 
 
 def _require_wide_enough(predictor: Predictor, given: dict, name: str) -> None:

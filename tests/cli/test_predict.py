@@ -13,8 +13,10 @@ import pytest
 
 from metaalign_det.cli import predict
 from metaalign_det.errors import UserError
-from metaalign_det.explain import predict_statistics
+from metaalign_det.explain import export, predict_statistics
+from metaalign_det.explain.predict_folder import RECORD, PredictionFolder
 from metaalign_det.explain.predict_inputs import find_inputs
+from metaalign_det.explain.predict_job import PredictJob
 from tests.explain.checkpoints import classifier_cfg, detector_cfg, save_checkpoint, save_images
 
 
@@ -54,6 +56,125 @@ def test_an_output_folder_is_not_overwritten_silently(tmp_path, checkpoint):
     with pytest.raises(UserError, match="not empty: choose another folder, or --overwrite"):
         run(checkpoint, file, "--output", out)
     assert run(checkpoint, file, "--output", out, "--overwrite") == 0
+
+
+def below(folder):
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def test_overwrite_leaves_one_prediction_and_what_is_the_users(tmp_path, checkpoint):
+    files = save_images(tmp_path / "in")
+    out = tmp_path / "out"
+    opts = ("--threshold", 0.0, "--output", out, "--overwrite")
+    formats = "coco,voc,yolo,csv"
+    assert run(checkpoint, tmp_path / "in", *opts, "--format", formats) == 0
+    mine = {"notes.txt", "pictures/mine.png", "yolo/images/image 0.png"}
+    for name in mine:
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).write_text("mine")
+    assert run(checkpoint, files[0], *opts, "--format", "yolo") == 0
+    ours = {
+        *("pictures/image 0.png", "yolo/data.yaml", "yolo/labels/image 0.txt"),
+        *("summary.json", RECORD),
+    }
+    assert set(below(out)) == ours | mine
+    assert all((out / name).read_text() == "mine" for name in mine)
+
+
+@pytest.mark.parametrize("broken_at", ["images", "write"])
+def test_overwrite_after_an_interruption_leaves_one_prediction(
+    tmp_path, checkpoint, monkeypatch, broken_at
+):
+    files = save_images(tmp_path / "in")
+    out = tmp_path / "out"
+
+    def interrupted(*_, **__):
+        with PredictionFolder(out).writing("coco.json") as path:
+            path.write_text("half of it")
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PredictJob, broken_at, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(checkpoint, tmp_path / "in", "--output", out)
+    assert run(checkpoint, files[1], "--output", out, "--overwrite") == 0
+    assert below(out) == [RECORD, "pictures/image 1.png", "predictions.csv", "summary.json"]
+
+
+def test_labels_corrected_by_hand_survive_overwrite(tmp_path, checkpoint):
+    files = save_images(tmp_path / "in")
+    out = tmp_path / "out"
+    args = ("--output", out, "--format", "yolo", "--overwrite")
+    assert run(checkpoint, tmp_path / "in", *args) == 0
+    before = below(out)
+    (out / "yolo/labels/image 1.txt").write_text("0 .5 .5 .2 .2\n")
+    with pytest.raises(UserError, match="changed since predict wrote it: .*image 1.txt; move"):
+        run(checkpoint, files[0], *args)
+    assert below(out) == before
+
+
+def test_originals_in_a_folder_called_pictures_are_not_drawn_over(
+    tmp_path, checkpoint, monkeypatch
+):
+    (file,) = save_images(tmp_path / "pictures", sizes=[(90, 60)])
+    before = file.read_bytes()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="in the way, .*: pictures/image 0.png; move"):
+        run(checkpoint, "pictures", "--output", ".", "--overwrite")
+    assert file.read_bytes() == before
+
+
+def test_an_output_below_the_images_is_not_predicted_on(tmp_path, checkpoint):
+    save_images(tmp_path / "in", sizes=[(90, 60)])
+    out = tmp_path / "in" / "out"
+    for _ in range(2):
+        assert run(checkpoint, tmp_path / "in", "--output", out, "--overwrite") == 0
+        assert below(out / "pictures") == ["image 0.png"]
+
+
+def test_what_is_printed_is_what_was_written(tmp_path, checkpoint, capsys):
+    save_images(tmp_path / "in", sizes=[(90, 60)])
+    classifier = save_checkpoint(tmp_path / "classifier", classifier_cfg())
+    for model, formats, expected in (
+        (checkpoint, "coco", "coco.json, coco_results.json"),
+        (checkpoint, "voc,yolo,csv", "voc/, yolo/, predictions.csv"),
+        (classifier, "csv,json", "predictions.csv, predictions.json"),
+    ):
+        out = tmp_path / formats
+        assert run(model, tmp_path / "in", "--output", out, "--format", formats) == 0
+        printed = capsys.readouterr().out
+        assert printed == f"1 images; written to {out}: pictures/, {expected}, summary.json\n"
+        there = {p.name + "/" * p.is_dir() for p in out.iterdir()} - {RECORD}
+        assert there == {"pictures/", *expected.split(", "), "summary.json"}
+        listed = json.loads((out / "summary.json").read_text())["files"]
+        assert listed == ["pictures/", *expected.split(", ")]
+
+
+def test_yolo_labels_have_five_numbers_and_six_where_asked_for(tmp_path, checkpoint):
+    (file,) = save_images(tmp_path / "in", sizes=[(90, 60)])
+    args = ("--format", "yolo", "--threshold", 0.0, "--no-pictures", "--output")
+    for numbers, opts in ((5, ()), (6, ("--yolo-scores",))):
+        out = tmp_path / f"out {numbers}"
+        assert run(checkpoint, file, *args, out, *opts) == 0
+        lines = (out / "yolo/labels/image 0.txt").read_text().splitlines()
+        assert lines and {len(line.split()) for line in lines} == {numbers}
+    with pytest.raises(UserError, match="--yolo-scores is for --format yolo"):
+        run(checkpoint, file, "--output", tmp_path / "o2", "--yolo-scores")
+
+
+def test_predictions_are_reported_where_a_model_cannot_be_exported(
+    tmp_path, checkpoint, monkeypatch, capsys
+):
+    def fail(*_):
+        raise UserError("cannot be exported")
+
+    (file,) = save_images(tmp_path / "in", sizes=[(90, 60)])
+    monkeypatch.setattr(export, "export", fail)
+    out = tmp_path / "out"
+    with pytest.raises(UserError, match="cannot be exported"):
+        run(checkpoint, file, "--output", out, "--export", "torchscript")
+    assert "pictures/, predictions.csv, summary.json\n" in capsys.readouterr().out
+    assert (out / "summary.json").is_file()
 
 
 def test_two_models_side_by_side(tmp_path, checkpoint):
@@ -139,17 +260,19 @@ def test_a_name_that_is_not_utf8_is_a_name_like_any_other(tmp_path, checkpoint, 
     assert "written to" in captured.out and "caf\\udce9.mp4: the path is not" in captured.err
 
 
-def test_export_goes_beside_the_predictions(tmp_path, checkpoint):
+def test_export_goes_beside_the_predictions(tmp_path, checkpoint, capsys):
     (file,) = save_images(tmp_path / "in", sizes=[(90, 60)])
     out = tmp_path / "out"
     assert run(checkpoint, file, "--output", out, "--export", "torchscript", "--no-pictures") == 0
+    assert "predictions.csv, model.ts, model.json, summary.json\n" in capsys.readouterr().out
     assert (out / "model.ts").is_file() and (out / "model.json").is_file()
     assert not (out / "pictures").exists()
 
 
-def test_nothing_readable_is_a_failure(tmp_path, checkpoint):
+def test_nothing_readable_is_a_failure(tmp_path, checkpoint, capsys):
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8")
     assert run(checkpoint, tmp_path / "broken.jpg", "--output", tmp_path / "out") == 1
+    assert capsys.readouterr().out.endswith("out: summary.json\n")
 
 
 def test_statistics_are_of_frames_of_the_whole_video(tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from metaalign_det.explain.predict import Predictor
+from metaalign_det.explain.predict_folder import PredictionFolder
 from metaalign_det.explain.predict_inputs import InputFile, find_inputs
 from metaalign_det.explain.predict_job import PredictJob
 from tests.explain.checkpoints import classifier_cfg, detector_cfg, save_checkpoint, save_images
@@ -17,7 +18,7 @@ def predictor(folder, cfg=None):
 
 
 def job_of(models, tmp_path, **options):
-    job = PredictJob(models, tmp_path / "out", **options)
+    job = PredictJob(models, PredictionFolder(tmp_path / "out"), **options)
     job.run(find_inputs([str(tmp_path / "in")]))
     return job
 
@@ -93,6 +94,6 @@ def test_pictures_that_get_a_suffix_do_not_overwrite_others(tmp_path):
 
 def test_a_name_that_leads_out_of_the_output_folder_is_refused(tmp_path):
     (file,) = save_images(tmp_path / "in", sizes=[(90, 60)])
-    job = PredictJob({"m": predictor(tmp_path / "run")}, tmp_path / "out")
-    with pytest.raises(ValueError, match="'../../in/image 0.png' is no name below"):
+    job = PredictJob({"m": predictor(tmp_path / "run")}, PredictionFolder(tmp_path / "out"))
+    with pytest.raises(ValueError, match="/../../in/image 0.png' is no name below"):
         job.run([InputFile(file, "../../in/image 0.png")])

@@ -289,6 +289,12 @@ def _without_keypoints(fields: list[str], where: str, keypoints: int) -> list[st
 def _read_line(fields: list[str], where: str, names: Sequence[str]) -> tuple[str, list[float]]:
     """Class name and corners (fractions of the image) of one object."""
     polygon = len(fields) >= 7 and len(fields) % 2 == 1
+    if len(fields) == 6:
+        raise UserError(
+            f"{where}: 6 fields; an object is 'class x_center y_center width height'. If the sixth "
+            "is the score of a prediction, write the labels without scores (metaalign-det predict "
+            "without --yolo-scores, Ultralytics without save_conf)"
+        )
     if len(fields) != 5 and not polygon:
         raise UserError(
             f"{where}: {len(fields)} fields; an object is 'class x_center y_center width height' "

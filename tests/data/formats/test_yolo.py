@@ -125,7 +125,7 @@ def test_a_target_needs_neither_labels_nor_names(tmp_path):
     ("line", "message"),
     [
         ("1 0.5 0.5 0.25", "line 2: 4 fields"),
-        ("1 0.5 0.5 0.25 0.5 0.9", "line 2: 6 fields"),
+        ("1 0.5 0.5 0.25 0.5 0.9", "line 2: 6 fields.*write the labels without scores"),
         ("2 0.5 0.5 0.25 0.5", "line 2: class '2' is not in 0 to 1"),
         ("0.5 0.5 0.5 0.25 0.5", "class '0.5' is not in 0 to 1"),
         ("x 0.5 0.5 0.25 0.5", "the class must be a finite number, not 'x'"),

@@ -1,0 +1,219 @@
+"""The folder that ``predict`` writes into, in which the files of predictions are told from others.
+
+A call may write into a folder that holds an earlier prediction and files of the user's own. So each
+file is entered in a record there, :data:`RECORD`, before it is written, and with a digest of its
+content after. What is in the record and has its digest, or none because a call was interrupted, may
+be removed; nothing else may. A folder without a record (of a version that kept none) holds nothing
+that may be removed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
+
+from ..errors import UserError
+from ..files import PARTIAL, file_below, printable
+from .predict_inputs import InputFile
+
+logger = logging.getLogger(__name__)
+
+#: Name of the record: a line of JSON ``{"file": name}`` before a file is written, and another one
+#: with its ``"digest"`` after.
+RECORD = ".predict_files.jsonl"
+
+_REMEDY = "move what is yours away, or choose another --output"
+_CHUNK = 2**20  # bytes
+
+
+class PredictionFolder:
+    """A folder for the files of one call.
+
+    Args:
+        path: made when something is written.
+
+    Attributes:
+        earlier: name -> digest of each file that earlier calls wrote, "" where writing it was
+            interrupted. Names are relative POSIX paths.
+
+    Raises:
+        UserError: the record there cannot be read.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.earlier = _read_record(self.path / RECORD)
+        self._written: dict[str, bool] = {}  # name -> is it finished
+
+    def is_empty(self) -> bool:
+        """Whether there is nothing in the way: no such folder, or nothing in it.
+
+        Raises:
+            UserError: it is a file.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"--output: {self.path} is a file: name a folder")
+        return not self.path.is_dir() or not any(self.path.iterdir())
+
+    def without_earlier(self, files: Sequence[InputFile]) -> list[InputFile]:
+        """The inputs that no earlier call wrote: drawings are no images to predict on.
+
+        Args:
+            files: to predict on, of which some may be in this folder.
+
+        Raises:
+            UserError: no file is left.
+        """
+        root = self.path.resolve()
+        drawn = {root / name for name in self.earlier}
+        kept = [f for f in files if f.path.resolve() not in drawn]
+        if files and not kept:
+            raise UserError(
+                f"every image given is a drawing that an earlier predict left in {self.path}: "
+                "give the images themselves"
+            )
+        if len(kept) < len(files):
+            logger.warning(
+                "%d drawings that an earlier predict left in %s are not predicted on",
+                len(files) - len(kept),
+                self.path,
+            )
+        return kept
+
+    def require_replaceable(self, names: Iterable[str]) -> None:
+        """Raise a UserError where replacing the earlier files would lose something of the user's.
+
+        That is a file of an earlier call that was changed since, or one that no call wrote and that
+        this call would write over. Changes nothing.
+
+        Args:
+            names: that this call may write, relative POSIX paths.
+        """
+        changed = [n for n, digest in self.earlier.items() if self._is_changed(n, digest)]
+        if changed:
+            raise UserError(
+                f"--overwrite: changed since predict wrote it: {self._shown(changed)}; {_REMEDY}"
+            )
+        self._require_free(names)
+
+    def clear(self) -> None:
+        """Remove what earlier calls wrote, and folders that this leaves empty.
+
+        The last file goes first, so that a folder of which only a part is removed has no summary.
+        """
+        for name in reversed(self.earlier):
+            path = self.path / name
+            with suppress(FileNotFoundError):
+                path.unlink()
+            if not self.earlier[name]:
+                for partial in path.parent.glob(f".*{PARTIAL}"):
+                    if partial.name[1 : -len(PARTIAL)].rpartition(".")[0] == path.name:
+                        partial.unlink()
+            for parent in path.parents:
+                if parent == self.path:
+                    break
+                with suppress(OSError):  # not empty, or gone
+                    parent.rmdir()
+        (self.path / RECORD).unlink(missing_ok=True)
+        self.earlier = {}
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[Path]:
+        """Where to write a file, which the record then knows as written by this call.
+
+        Args:
+            name: relative POSIX path; folders are made.
+
+        Raises:
+            UserError: the name leads out of the folder, or a file is there that this call did not
+                write.
+        """
+        path = file_below(self.path, name)
+        if name not in self._written:
+            self._require_free([name])
+        self._enter({"file": name})
+        self._written[name] = False
+        yield path
+        if path.is_file():
+            self._enter({"file": name, "digest": _digest(path)})
+            self._written[name] = True
+
+    def entries(self) -> list[str]:
+        """What this call wrote into the folder, a name each; of folders with ``/`` behind."""
+        tops = (name.partition("/") for name, finished in self._written.items() if finished)
+        return list(dict.fromkeys(top + slash for top, slash, _ in tops))
+
+    def _is_changed(self, name: str, digest: str) -> bool:
+        path = self.path / name
+        if path.is_dir():
+            return True
+        return bool(digest) and os.path.lexists(path) and _digest(path) != digest
+
+    def _require_free(self, names: Iterable[str]) -> None:
+        taken = {}
+        for name in names:
+            if name in self.earlier:
+                continue
+            # A file where a folder has to be is in the way too.
+            parts = PurePosixPath(name).parts
+            above = ["/".join(parts[:n]) for n in range(1, len(parts))]
+            files = [folder for folder in above if (self.path / folder).is_file()]
+            if files or os.path.lexists(self.path / name):
+                taken[files[0] if files else name] = None
+        if taken:
+            raise UserError(
+                "--overwrite: in the way, and nothing shows that predict wrote it (no entry in "
+                f"{RECORD}): {self._shown(list(taken))}; {_REMEDY}"
+            )
+
+    def _enter(self, entry: dict[str, str]) -> None:
+        with open(self.path / RECORD, "a", encoding="ascii") as file:
+            file.write(json.dumps(entry) + "\n")
+
+    def _shown(self, names: Sequence[str]) -> str:
+        """The first of them and how many more there are, for messages."""
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        return printable(str(self.path / names[0])) + more
+
+
+def _read_record(path: Path) -> dict[str, str]:
+    """Name -> digest; the last line may be cut off, where a call was killed."""
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    found: dict[str, str] = {}
+    for number, line in enumerate(lines[:-1], start=1):
+        try:
+            entry = json.loads(line)
+            name, digest = entry["file"], entry.get("digest", "")
+            if not _is_below(name) or not isinstance(digest, str):
+                raise ValueError(name)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise UserError(
+                f"{path}, line {number}: not a line of predict's record, so that nobody knows "
+                "which files are predictions: choose another --output, or remove the folder"
+            ) from error
+        found[name] = digest
+    return found
+
+
+def _is_below(name: str) -> bool:
+    path = PurePosixPath(name)
+    return bool(path.parts) and not path.is_absolute() and not (".." in path.parts or "\0" in name)
+
+
+def _digest(path: Path) -> str:
+    """Of a file's content; of what is no file, one that no file has."""
+    if not path.is_file():
+        return "-"
+    total = hashlib.blake2b(digest_size=16)
+    with open(path, "rb") as file:
+        while chunk := file.read(_CHUNK):
+            total.update(chunk)
+    return total.hexdigest()
