@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +16,14 @@ from .features import LEVELS, Features, balanced, extract_features
 from .record import Progress, Record, Written, markdown_table, quietly
 from .runs import open_runs
 from .samples import default_sets, read_samples
-from .separation import measure_separation
+from .separation import exchangeable, measure_separation
 
 logger = logging.getLogger(__name__)
 
 _PICTURES = {(level, kind): f"{level}_{kind}.png" for level in LEVELS for kind in EMBEDDINGS}
 _FILES = (*_PICTURES.values(), "separation.png", "features.json", "features.md")
 _TITLES = {"pca": "PCA", "tsne": "t-SNE"}
+_EXCHANGEABLE = 0.5  # of the target's objects, below which a note says so
 
 
 def features_report(
@@ -101,22 +102,25 @@ def features_report(
         "seed": seed,
         "checkpoints": {r.label: str(r.checkpoint(checkpoint)) for r in opened},
         "examples": {k: {run: len(f.x) for run, f in v.items()} for k, v in by_level.items()},
+        "images": {
+            k: {run: len(np.unique(f.images)) for run, f in v.items()} for k, v in by_level.items()
+        },
     }
     numbers = {
         level: {run: {k: m.as_dict() for k, m in found.items()} for run, found in of_runs.items()}
         for level, of_runs in measured.items()
     }
     record.write_json("features.json", {"settings": settings, "levels": numbers})
-    parts = _tables(measured, settings)
+    parts = [*_tables(measured, settings), *_notes(by_level)]
     return record.finish("features.md", "Feature space", parts, command)
 
 
 def _tables(measured: dict, settings: dict) -> list[str]:
     parts = [
         f"Source {settings['source']}, target {settings['target']}, seed {settings['seed']}. In "
-        "brackets the 95 % range under chance (permuted labels). Domains: lower is closer. "
-        "Classes: higher is clearer. *Nearest class*: share of target examples whose nearest "
-        "source example has their class."
+        "brackets the 95 % range under chance (permuted labels; objects of an image stay "
+        "together). Domains: lower is closer. Classes: higher is clearer. *Nearest class*: share "
+        "of target examples whose nearest source example has their class."
     ]
     for level, of_runs in measured.items():
         names = list(dict.fromkeys(name for found in of_runs.values() for name in found))
@@ -133,3 +137,18 @@ def _tables(measured: dict, settings: dict) -> list[str]:
         columns = [f"{level} features", *(name.replace("_", " ") for name in names)]
         parts.append(markdown_table(columns, rows))
     return parts
+
+
+def _notes(by_level: Mapping[str, Mapping[str, Features]]) -> list[str]:
+    """Whether images are too few for the chance of the numbers of classes."""
+    notes = []
+    for level, of_runs in by_level.items():
+        features = next(iter(of_runs.values()))
+        share = exchangeable(features.images[features.domains == 1])
+        if share < _EXCHANGEABLE:
+            notes.append(
+                f"Chance of the {level} features' classes is close to what was measured and says "
+                f"little: {100 * share:.0f} % of the target's examples are in images with as many "
+                "examples as another, between which classes are permuted. Give more --images."
+            )
+    return notes

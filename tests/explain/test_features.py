@@ -35,6 +35,9 @@ def test_there_is_one_feature_an_image_and_one_a_ground_truth_object(run):
     expected = [c for of_domain in samples for s in of_domain for c in s.classes]
     assert objects.classes.tolist() == expected
     assert len(objects.x) == len(expected)
+    assert images.images.tolist() == list(range(6))
+    counts = [len(s.boxes) for of_domain in samples for s in of_domain]
+    assert objects.images.tolist() == np.repeat(range(6), counts).tolist()
 
 
 def test_features_of_a_model_that_has_diverged_are_refused(run, monkeypatch):
@@ -105,7 +108,7 @@ def test_examples_of_unknown_class_have_a_color_of_their_own(tmp_path, monkeypat
     drawn = []
     monkeypatch.setattr(feature_pictures, "save", lambda figure, path: drawn.append(figure))
     classes = np.array([0, 9, 9, -1, -1])
-    features = Features(np.zeros((5, 2)), np.array([0, 0, 0, 1, 1]), classes)
+    features = Features(np.zeros((5, 2)), np.array([0, 0, 0, 1, 1]), classes, np.arange(5))
     points = {"run": np.arange(10.0).reshape(5, 2)}
     draw_embedding(tmp_path / "x.png", points, {"run": features}, (), "title")
     by_class = drawn[0].axes[1]
@@ -152,8 +155,18 @@ def test_default_sets_are_those_named_like_source_and_target(run):
 
 
 def test_balanced_takes_equally_many_of_both_domains():
-    features = Features(np.arange(50.0)[:, None], np.array([0] * 30 + [1] * 20), np.full(50, -1))
+    domains = np.array([0] * 30 + [1] * 20)
+    features = Features(np.arange(50.0)[:, None], domains, np.full(50, -1), np.arange(50))
     found = balanced(features, 15, np.random.default_rng(0))
     assert np.bincount(found.domains).tolist() == [15, 15]
     with pytest.raises(UserError, match="--images"):
         balanced(features.subset(np.arange(35)), 15, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(("images", "words"), [(1, "1 image are"), (4, "4 images are")])
+def test_objects_of_fewer_images_than_folds_are_too_few(images, words):
+    domains = np.repeat([0, 1], 40)
+    of_image = np.concatenate([np.arange(40) % 20, 20 + np.arange(40) % images])
+    features = Features(np.zeros((80, 2)), domains, np.zeros(80, dtype=int), of_image)
+    with pytest.raises(UserError, match=f"{words} too few.*--images"):
+        balanced(features, 40, np.random.default_rng(0))
