@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from ...errors import UserError
-from ..formats.image_files import is_folder
+from ..formats.image_files import is_folder, is_image_name
 from ..formats.paths import show
 from ..formats.text_files import read_lines, read_yaml
 from ..formats.voc import is_class_wise
@@ -151,14 +151,23 @@ def _class_folders(path: Path) -> FoundData | None:
 
 def _classes(folder: Path) -> list[str]:
     """Names of the folders that hold images, if there are two and no image beside them."""
+    return _folders_of_images(folder) if not has_images(folder) else []
+
+
+def _folders_of_images(folder: Path) -> list[str]:
+    """Names of the folders in a folder that hold images, if there are two."""
     names = [e.name for e in entries_of(folder) if is_folder(e) and has_images(Path(e.path))]
-    return names if len(names) > 1 and not has_images(folder) else []
+    return names if len(names) > 1 else []
 
 
 def _images(path: Path) -> FoundData | None:
     if not path.is_dir() or not holds_images(path):
         return None
     why = "there are images in it, and no labels"
+    beside = [e.name for e in entries_of(path) if is_image_name(e.name)]
+    if beside and (folders := _folders_of_images(path)):
+        why += f"; its {len(folders)} folders of images would be classes without {show(beside[0])}"
+        why += f" and {len(beside) - 1} more beside them" if beside[1:] else " beside them"
     if unread := unread_labels(path):
         why = f"there are images in it, and labels that are not read: {unread}"
     for file in json_files(path):

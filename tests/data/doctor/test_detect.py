@@ -108,6 +108,14 @@ def test_a_folder_per_class_also_below_splits(tmp_path, catalog):
     assert set(detect(tmp_path / "split").splits) == {"train", "test"}
 
 
+def test_a_stray_image_beside_class_folders_is_named(tmp_path):
+    for name in ("cat/1.jpg", "dog/1.jpg", "cover.jpg", "more.jpg"):
+        save_image(tmp_path / name)
+    found = detect(tmp_path)
+    assert found.format == "images"
+    assert "2 folders of images would be classes without 'cover.jpg' and 1 more" in found.why
+
+
 def test_splits_in_capitals_are_the_same_splits(tmp_path, catalog):
     for split, images in (("Test", 1), ("Train", 3), ("Val", 2)):
         for n in range(images):
