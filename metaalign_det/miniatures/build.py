@@ -105,6 +105,25 @@ def ensure_mini_photo_large(
     return _ensure(PHOTO_LARGE_FOLDER, Recipe(seed), root, sizes, progress, workers)
 
 
+def ensure_collection(name: str, *, workers: int = 1) -> None:
+    """Generate a collection where there is no folder of its name; what is there is kept as it is.
+
+    Args:
+        name: folder below that of all data sets, a key of ``splits.COLLECTIONS``.
+        workers: processes that draw, as in :func:`ensure_mini_voc2watercolor`.
+
+    Raises:
+        UserError: as :func:`ensure_mini_voc2watercolor`.
+    """
+    if not (datasets_root() / name).exists():
+        ensure = {
+            FOLDER: ensure_mini_voc2watercolor,
+            OPENMOJI_FOLDER: ensure_mini_openmoji,
+            PHOTO_LARGE_FOLDER: ensure_mini_photo_large,
+        }
+        ensure[name](workers=workers)
+
+
 def _ensure(
     name: str,
     recipe: Recipe,

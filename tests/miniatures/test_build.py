@@ -250,3 +250,12 @@ def test_more_source_images_are_generated_apart(tmp_path):
     folder = ensure_mini_photo_large(tmp_path, sizes=sizes, progress=False)
     assert len(list((folder / "photo" / "JPEGImages").iterdir())) == 1
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == [folder.name]
+
+
+def test_a_collection_that_is_there_however_it_was_made_is_kept(monkeypatch, tmp_path):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    mine = tmp_path / build.OPENMOJI_FOLDER / "watercolor" / "mine.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    build.ensure_collection(build.OPENMOJI_FOLDER, workers=2)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [mine]

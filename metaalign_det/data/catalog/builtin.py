@@ -9,9 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...miniatures.splits import CLASSES as MINI_CLASSES
-from ...miniatures.splits import FOLDER as MINI_FOLDER
-from ...miniatures.splits import OPENMOJI_FOLDER, PHOTO_LARGE_FOLDER, mini_splits
-from ...roots import datasets_root
+from ...miniatures.splits import mini_splits
 from ..formats.voc import VOC_CLASSES, WATERCOLOR_CLASSES
 from .builtin_classification import register_builtin_classification
 from .builtin_driving import register_builtin_driving
@@ -64,13 +62,7 @@ class _GenerateMini:
     folder: str
 
     def __call__(self) -> None:
-        if not (datasets_root() / self.folder).exists():
-            # Imported here: drawing needs packages of the extra "mini".
-            from ...miniatures import build
+        # Imported here: drawing needs packages of the extra "mini".
+        from ...miniatures.build import ensure_collection
 
-            ensure = {
-                MINI_FOLDER: build.ensure_mini_voc2watercolor,
-                OPENMOJI_FOLDER: build.ensure_mini_openmoji,
-                PHOTO_LARGE_FOLDER: build.ensure_mini_photo_large,
-            }
-            ensure[self.folder](datasets_root())
+        ensure_collection(self.folder)
