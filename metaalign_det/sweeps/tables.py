@@ -20,6 +20,7 @@ from .differences import as_facts, compare, difference_table
 from .published import AVERAGE, COLUMN, published, published_column
 from .runs import Run, read_scores
 from .suites import Benchmark
+from .table_files import replaced_table
 
 #: (method, variant, task label, seed) -> data set -> metric -> percent.
 Scores = dict[tuple[str, str, str, int], dict[str, dict[str, float]]]
@@ -170,7 +171,8 @@ def report(
     """Write ``table_<metric>.md`` and ``.json`` for each metric, named without its task.
 
     So ``voc/AP50_11pt`` is in ``table_AP50_11pt.md``, ``teacher/voc/AP50_11pt`` in
-    ``table_teacher_AP50_11pt.md`` and ``voc/AP50_11pt/cat`` in ``table_AP50_11pt_cat.md``.
+    ``table_teacher_AP50_11pt.md`` and ``voc/AP50_11pt/cat`` in ``table_AP50_11pt_cat.md``. An
+    earlier table with other results is kept: see :mod:`.table_files`.
 
     Args:
         benchmark, runs: as for :func:`make_rows`.
@@ -215,19 +217,11 @@ def report(
         notes.append(f"Machine: {describe_machine()}.")
         if command:
             notes.append(f"Command: `{command}`")
+        extra = _facts(benchmark, runs, seeds, metric, command, missing, choices)
+        extra["differences"] = as_facts(compared)
         stem = f"table_{_without_task(metric).replace('/', '_')}"
-        write_results(
-            Path(output) / f"{stem}.md",
-            Path(output) / f"{stem}.json",
-            rows,
-            columns,
-            title,
-            notes=notes,
-            extra={
-                **_facts(benchmark, runs, seeds, metric, command, missing, choices),
-                "differences": as_facts(compared),
-            },
-        )
+        with replaced_table(output, stem) as (path_md, path_json):
+            write_results(path_md, path_json, rows, columns, title, notes=notes, extra=extra)
     return texts
 
 
