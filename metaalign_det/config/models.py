@@ -10,7 +10,8 @@ def add_backbones(cfg: CN) -> None:
     # and to which position gets which random number of a dropout. Somewhat less time on a CPU
     # (docs/performance.md); meant for mixed precision on tensor cores.
     cfg.MODEL.CHANNELS_LAST = False
-    # build_mini_resnet_backbone: channels w >= 1 of stem and res2; res3 has 2w, res4 4w.
+    # build_mini_resnet_backbone: channels w >= 1 of stem and res2; res3 has 2w, res4 4w. Under
+    # MODEL.RESNETS.NORM "GN" a multiple of 32.
     cfg.MODEL.MINI_RESNET = CN()
     cfg.MODEL.MINI_RESNET.WIDTH = 32
     # build_efficientnet_lite_backbone: outputs, of stem, stage1 ... stage7, head; its norm.
@@ -113,7 +114,8 @@ def add_classification(cfg: CN) -> None:
     cfg.MODEL.DIGITS_NET.CHANNELS = [32, 48]
     # Width of its fully connected last stage "fc"; 0 = none.
     cfg.MODEL.DIGITS_NET.FC_DIM = 128
-    # Norm after each layer: "" or a name that detectron2.layers.get_norm knows ("BN", "GN"...).
+    # Norm after each layer: "" or a name that detectron2.layers.get_norm knows ("BN", "GN"...);
+    # "GN" needs multiples of 32 in CHANNELS and FC_DIM.
     cfg.MODEL.DIGITS_NET.NORM = ""
     # Stride of the first convolution, >= 1.
     cfg.MODEL.DIGITS_NET.STRIDE = 1

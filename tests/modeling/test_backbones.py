@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 import torchvision
@@ -111,6 +113,36 @@ def test_mini_errors_name_the_key():
         mini(outputs=["res5"])
     with pytest.raises(UserError, match=r"MINI_RESNET\.WIDTH"):
         mini(width=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "node", "settings", "message"),
+    [
+        (
+            "mini_resnet",
+            "RESNETS",
+            {"NORM": "GN"},
+            r"8 channels; set .*WIDTH, now 8",
+        ),
+        ("digits", "DIGITS_NET", {"NORM": "GN"}, r"48 channels; make .*CHANNELS"),
+        ("efficientnet_lite", "EFFICIENTNET_LITE", {"NORM": "GN"}, r"16, 24, .* channels; take"),
+        ("mini_resnet", "RESNETS", {"NORM": "XN"}, r"'XN': must be .*FrozenBN"),
+        ("digits", "DIGITS_NET", {"NORM": "XN"}, r"'XN': must be .*FrozenBN"),
+    ],
+)
+def test_a_norm_that_does_not_exist_or_fit_the_width_is_named(name, node, settings, message):
+    cfg = config(f"build_{name}_backbone")
+    cfg.MODEL.RESNETS.OUT_FEATURES = ["res4"]
+    cfg.MODEL.MINI_RESNET.WIDTH = 8
+    cfg.MODEL[node].update(settings)
+    with pytest.raises(UserError, match=rf"^MODEL\.{node}\.NORM .*{message}"):
+        build_backbone(cfg)
+
+
+@pytest.mark.parametrize(("width", "fits"), [(32, True), (64, True), (48, False), (16, False)])
+def test_group_norm_takes_widths_that_its_32_groups_divide(width, fits):
+    with nullcontext() if fits else pytest.raises(UserError, match="GroupNorm has 32 groups"):
+        mini(width=width, norm="GN")
 
 
 # ---- random weights under frozen BatchNorm ------------------------------------------------------

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ...alignment.discriminators import SmallBatchNorm2d
 from ...errors import UserError
+from ..norms import check_norm
 
 #: Side in cells of the grid that the fully connected stage sees, whatever the image's size.
 _GRID = 4
@@ -51,6 +52,12 @@ class DigitsNet(Backbone):
                 "MODEL.DIGITS_NET needs at least one positive number in CHANNELS, FC_DIM >= 0 and "
                 f"STRIDE >= 1, got {list(channels)}, {fc_dim} and {stride}"
             )
+        check_norm(
+            "MODEL.DIGITS_NET.NORM",
+            norm,
+            [*channels, fc_dim],
+            "make MODEL.DIGITS_NET.CHANNELS and FC_DIM multiples of 32, or take another norm (BN)",
+        )
         self.conv_names = tuple(f"conv{i}" for i in range(1, len(channels) + 1))
         widths = [in_channels, *channels]
         for name, a, b in zip(self.conv_names, widths[:-1], widths[1:]):

@@ -25,6 +25,7 @@ from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from torch import Tensor, nn
 
 from ...errors import UserError
+from ..norms import check_norm
 
 # Per stage: blocks, kernel, stride of the first block, expansion, output channels.
 _STAGES = (
@@ -128,6 +129,12 @@ class EfficientNetLite(Backbone):
                 f"MODEL.BACKBONE.FREEZE_AT must be 0 to {len(self.names)} for an EfficientNet-Lite "
                 f"up to {self.names[-1]}, got {freeze_at}"
             )
+        check_norm(
+            "MODEL.EFFICIENTNET_LITE.NORM",
+            norm,
+            [stage[-1] for stage in _STAGES[: len(self.names) - 1]],
+            "take another norm (BN)",
+        )
         self._out_features = list(out_features)
         self._out_feature_channels: dict[str, int] = {}
         self._out_feature_strides: dict[str, int] = {}

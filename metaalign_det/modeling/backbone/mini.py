@@ -14,6 +14,7 @@ from detectron2.modeling import BACKBONE_REGISTRY
 from detectron2.modeling.backbone.resnet import BasicBlock, BasicStem, ResNet
 
 from ...errors import UserError
+from ..norms import check_norm
 
 _OUTPUTS = ("stem", "res2", "res3", "res4")
 _BLOCKS_PER_STAGE = 2
@@ -27,13 +28,20 @@ def build_mini_resnet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> ResNet:
     Stages above the last of ``OUT_FEATURES`` are not built.
 
     Raises:
-        UserError: width below 1, or an output that the network does not have.
+        UserError: width below 1, an output that the network does not have, or a norm that does not
+            exist or fit the width.
     """
     width = cfg.MODEL.MINI_RESNET.WIDTH
     norm = cfg.MODEL.RESNETS.NORM
     outputs = list(cfg.MODEL.RESNETS.OUT_FEATURES)
     if width < 1:
         raise UserError(f"MODEL.MINI_RESNET.WIDTH must be at least 1, got {width}")
+    check_norm(
+        "MODEL.RESNETS.NORM",
+        norm,
+        [width],  # what divides it divides its multiples, which the stages have
+        f"set MODEL.MINI_RESNET.WIDTH, now {width}, to a multiple of 32, or take another norm (BN)",
+    )
     unknown = [name for name in outputs if name not in _OUTPUTS]
     if unknown or not outputs:
         raise UserError(
