@@ -2,9 +2,9 @@
 
 python -m docs.make_gallery output/demo output/demo_classification
 
-Reads the runs of both demonstrations (`metaalign-det demo detection SOLVER.CHECKPOINT_PERIOD 100`,
-`metaalign-det demo classification`; a folder that is missing leaves its pictures out), calls the
-commands that the page shows, and writes docs/gallery.md and docs/pictures/gallery/.
+Reads the runs of both demonstrations (`metaalign-det demo detection`, `metaalign-det demo
+classification`; a folder that is missing leaves its pictures out), calls the commands that the page
+shows, and writes docs/gallery.md and docs/pictures/gallery/.
 """
 
 from __future__ import annotations
@@ -302,9 +302,8 @@ _HEAD = """\
 
 Every picture with the command that made it, written by `python -m docs.make_gallery output/demo
 output/demo_classification`. The runs are short ones of the miniatures with one seed: they show how
-to read the pictures and which way something points, not what a method gains. `metaalign-det demo
-detection SOLVER.CHECKPOINT_PERIOD 100` and `metaalign-det demo classification` make such runs; add
-`--output FOLDER` if output/demo holds other ones. Each command also writes its numbers as JSON and
+to read the pictures and which way something points, not what a method gains. `make demo` and
+`make demo-classification` make such runs. Each command also writes its numbers as JSON and
 Markdown, and `metaalign-det explain COMMAND --help` says what it reads."""
 
 
