@@ -10,7 +10,8 @@ def add_solver(cfg: CN) -> None:
     cfg.SOLVER.IMS_PER_BATCH_TARGET = 0
     # Split each step's batch into this many parts, one after the other, to save memory.
     cfg.SOLVER.ACCUMULATION_STEPS = 1
-    # Autocast type of SOLVER.AMP: "float16" (with loss scaling) or "bfloat16".
+    # Autocast type of SOLVER.AMP: "float16" (with loss scaling; amp/skipped_steps in metrics.json
+    # counts the steps that were skipped because gradients overflowed) or "bfloat16".
     cfg.SOLVER.AMP.DTYPE = "float16"
     # Learning rate of parameters outside the backbone, relative to BASE_LR.
     cfg.SOLVER.HEAD_LR_FACTOR = 1.0

@@ -16,7 +16,7 @@ from ..adaptation.metaalign import MetaAlignGradients
 from ..adaptation.source import GradientSource
 from ..errors import UserError
 from .loop import AdaptationLoop
-from .scaler import LossScaler
+from .scaler import LossScaler, mixed_precision
 
 logger = logging.getLogger(__name__)
 
@@ -33,12 +33,21 @@ class CoordinationHook(HookBase):
         source: of the gradients.
         seed: of the random streams, in a trainer that has none.
         accumulation: micro-batches per step, in a trainer whose inner loop is replaced.
+        precision: for mixed precision in place of a replaced ``AMPTrainer``'s; None = as that one
+            has it.
     """
 
-    def __init__(self, source: GradientSource, seed: int = 0, accumulation: int = 1) -> None:
+    def __init__(
+        self,
+        source: GradientSource,
+        seed: int = 0,
+        accumulation: int = 1,
+        precision: torch.dtype | None = None,
+    ) -> None:
         self.source = source
         self.seed = seed
         self.accumulation = accumulation
+        self.precision = precision
         self._brought = False
 
     def before_train(self) -> None:
@@ -123,7 +132,9 @@ class CoordinationHook(HookBase):
         if isinstance(model, DistributedDataParallel):
             model = model.module  # its hooks do not see gradients taken by autograd.grad
         require_adaptable(model)
-        dtype = inner.precision if isinstance(inner, AMPTrainer) else None
+        dtype = None
+        if isinstance(inner, AMPTrainer):
+            dtype = self.precision or inner.precision
         loop = _ReplacementLoop(
             model,
             inner.data_loader,
@@ -165,7 +176,8 @@ class MetaAlignHook(CoordinationHook):
         trainer.register_hooks([MetaAlignHook(cfg, trainer.model)])
 
     Args:
-        cfg: with the keys of ``add_metaalign_config``; ``SOLVER.ACCUMULATION_STEPS`` counts too.
+        cfg: with the keys of ``add_metaalign_config``; ``SOLVER.ACCUMULATION_STEPS`` counts too,
+            and ``SOLVER.AMP.DTYPE`` ``bfloat16``, which a ``DefaultTrainer`` does not read.
         model: the model to be trained.
 
     Raises:
@@ -178,4 +190,8 @@ class MetaAlignHook(CoordinationHook):
         steps = cfg.SOLVER.ACCUMULATION_STEPS
         if steps < 1:
             raise UserError(f"SOLVER.ACCUMULATION_STEPS must be >= 1, got {steps}")
-        super().__init__(source, max(cfg.SEED, 0), steps)
+        # float16 is the default of the key and of Detectron2's trainer: one that was built with
+        # another precision keeps it.
+        precision = mixed_precision(cfg)
+        own = precision if precision == torch.bfloat16 else None
+        super().__init__(source, max(cfg.SEED, 0), steps, own)

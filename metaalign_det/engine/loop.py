@@ -75,7 +75,11 @@ class AdaptationLoop(SimpleTrainer):
         self._peeked: list[Batch] = []
 
     def run_step(self) -> None:
-        """One iteration: data, gradients, report, update."""
+        """One iteration: data, gradients, report, update.
+
+        Of a step whose float16 gradients overflowed nothing is reported but that it was skipped: a
+        source may have stopped before it knew every loss, and part of them is no mean's share.
+        """
         assert self.model.training, "the model was left in evaluation mode"
         start = time.perf_counter()
         batch = self._peeked.pop() if self._peeked else next(self._data_loader_iter)
@@ -96,9 +100,6 @@ class AdaptationLoop(SimpleTrainer):
             ) from error
         for name, p in step.parameters.items():
             p.grad = result.by_name.get(name)  # a frozen one has none
-        self._write_metrics(result.losses, data_time)
-        for name, value in result.metrics.items():
-            get_event_storage().put_scalar(name, value, smoothing_hint=False)
         if self.scaler is not None:
             self.scaler.update(result.finite)
             if not result.finite:
@@ -107,6 +108,8 @@ class AdaptationLoop(SimpleTrainer):
                     self.iter,
                     self.scaler.scale,
                 )
+            storage = get_event_storage()
+            storage.put_scalar("amp/skipped_steps", self.scaler.skipped, smoothing_hint=False)
             if self.scaler.stuck:
                 raise NonFiniteLossError(
                     f"at iteration {self.iter}: gradients have overflowed float16 many times in a "
@@ -114,6 +117,9 @@ class AdaptationLoop(SimpleTrainer):
                     "unharmed; lower SOLVER.BASE_LR, or take SOLVER.AMP.DTYPE bfloat16"
                 )
         if result.finite:
+            self._write_metrics(result.losses, data_time)
+            for name, value in result.metrics.items():
+                get_event_storage().put_scalar(name, value, smoothing_hint=False)
             self.optimizer.step()
         share_statistics(self.model)
         self.gradient_source.after_step(step, result.finite)

@@ -1,7 +1,13 @@
-"""Dynamic loss scaling for float16."""
+"""Mixed precision: its type, and dynamic loss scaling for float16."""
 
 from __future__ import annotations
 
+import torch
+from detectron2.config import CfgNode
+
+from ..errors import UserError
+
+_TYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 _SMALLEST = 1.0  # scale, which is none
 _PATIENCE = 20  # steps in a row that may overflow without scale
 
@@ -17,12 +23,16 @@ class LossScaler:
     Args:
         scale: where to start.
         growth_interval: steps without overflow before the scale doubles.
+
+    Attributes:
+        skipped: steps whose gradients overflowed, since the start of the training.
     """
 
     def __init__(self, scale: float = 2.0**16, growth_interval: int = 2000) -> None:
         self.scale = float(scale)
         self.growth_interval = growth_interval
         self.good_steps = 0
+        self.skipped = 0
         self._hopeless = 0
 
     @property
@@ -33,6 +43,7 @@ class LossScaler:
     def update(self, finite: bool) -> None:
         """Say whether the step's gradients were finite."""
         if not finite:
+            self.skipped += 1
             self._hopeless = self._hopeless + 1 if self.scale <= _SMALLEST else 0
             self.scale = max(self.scale / 2, _SMALLEST)
             self.good_steps = 0
@@ -44,8 +55,24 @@ class LossScaler:
             self.good_steps = 0
 
     def state_dict(self) -> dict:
-        return {"scale": self.scale, "good_steps": self.good_steps}
+        return {"scale": self.scale, "good_steps": self.good_steps, "skipped": self.skipped}
 
     def load_state_dict(self, state_dict: dict) -> None:
         self.scale = state_dict["scale"]
         self.good_steps = state_dict["good_steps"]
+        self.skipped = state_dict.get("skipped", 0)  # earlier versions did not count them
+
+
+def mixed_precision(cfg: CfgNode) -> torch.dtype | None:
+    """The type that ``SOLVER.AMP`` asks for; None where it is off.
+
+    Raises:
+        UserError: ``SOLVER.AMP.DTYPE`` is none of the two.
+    """
+    if not cfg.SOLVER.AMP.ENABLED:
+        return None
+    if cfg.SOLVER.AMP.DTYPE not in _TYPES:
+        raise UserError(
+            f"SOLVER.AMP.DTYPE: {cfg.SOLVER.AMP.DTYPE!r} is neither float16 nor bfloat16"
+        )
+    return _TYPES[cfg.SOLVER.AMP.DTYPE]

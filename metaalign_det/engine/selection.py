@@ -25,6 +25,7 @@ from ..errors import UserError
 from ..evaluation.label_free import Inputs
 from ..evaluation.label_free.outcome import PREDICTIONS_FILE, Candidate, Chosen, Outcome
 from .durable_checkpointer import DurableCheckpointer
+from .ending import has_ended
 from .selection_committee import Committee
 from .selection_inputs import SelectionData
 
@@ -114,7 +115,7 @@ class SelectionHook(HookBase):
             self._judge("after_step")
 
     def after_train(self) -> None:
-        if self.trainer.iter + 1 >= self.trainer.max_iter:
+        if has_ended(self.trainer):
             self._judge("after_train")
 
     def state_dict(self) -> dict[str, Any]:

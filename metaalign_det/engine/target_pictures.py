@@ -17,6 +17,7 @@ from ..data.catalog.reading import left_out
 from ..data.loader.build import default_mapper
 from ..data.views.images import read_image
 from ..errors import BadImageError, UserError
+from .ending import has_ended
 
 _SCORE_THRESHOLD = 0.5
 _LONGER_SIDE = 480  # pixels of a picture
@@ -71,7 +72,7 @@ class TargetPictures(HookBase):
             self._draw_all()
 
     def after_train(self) -> None:
-        if self.trainer.iter + 1 >= self.trainer.max_iter:  # not after an interruption
+        if has_ended(self.trainer):
             self._draw_all()
 
     @torch.no_grad()

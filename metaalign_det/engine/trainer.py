@@ -37,12 +37,14 @@ from .checkpoint import load_weights
 from .continuation import ContinueRun
 from .coordination import CoordinationHook
 from .durable_checkpointer import DurableCheckpointer
+from .ending import EvaluateAtEnd
 from .interrupt import SaveOnInterrupt
 from .loader_failure import SaveOnLoaderFailure
 from .loop import AdaptationLoop, broadcast_model
 from .optimizers import build_optimizer
+from .precise_bn import ResumablePreciseBN
 from .printer import MetricPrinter
-from .scaler import LossScaler
+from .scaler import LossScaler, mixed_precision
 from .scaling import scale_to_processes
 from .schedules import build_lr_scheduler, configured_rates
 from .selection import with_selection
@@ -85,7 +87,7 @@ class AdaptationTrainer(DefaultTrainer):
         model = self.build_model(cfg)
         check_model(cfg, model)
         broadcast_model(model)
-        dtype, scaler = _mixed_precision(cfg)
+        dtype = mixed_precision(cfg)
         optimizer = self.build_optimizer(cfg, model)
         source = build_gradient_source(cfg, model)
         self._trainer = AdaptationLoop(
@@ -96,7 +98,7 @@ class AdaptationTrainer(DefaultTrainer):
             source=source,
             accumulation=cfg.SOLVER.ACCUMULATION_STEPS,
             autocast=dtype,
-            scaler=scaler,
+            scaler=LossScaler() if dtype == torch.float16 else None,
         )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         average = source.learning.average
@@ -158,12 +160,14 @@ class AdaptationTrainer(DefaultTrainer):
 
     def build_hooks(self) -> list:
         check_logging(self.cfg)
-        evaluation = hooks.EvalHook(self.cfg.TEST.EVAL_PERIOD, self.evaluate)
-        detectron2s = [
-            evaluation if isinstance(h, hooks.EvalHook) else h for h in super().build_hooks()
-        ]
-        for hook in detectron2s:
-            if isinstance(hook, hooks.PeriodicCheckpointer) and hook.period == 0:
+        evaluation = EvaluateAtEnd(self.cfg.TEST.EVAL_PERIOD, self.evaluate)
+        detectron2s = super().build_hooks()
+        for place, hook in enumerate(detectron2s):
+            if isinstance(hook, hooks.EvalHook):
+                detectron2s[place] = evaluation
+            elif isinstance(hook, hooks.PreciseBN):
+                detectron2s[place] = ResumablePreciseBN(self.cfg, self.model)
+            elif isinstance(hook, hooks.PeriodicCheckpointer) and hook.period == 0:
                 hook.period = sys.maxsize  # at the end alone, as EVAL_PERIOD 0 does
         ours = [
             SaveOnLoaderFailure(self.checkpointer),
@@ -290,15 +294,3 @@ def _without_traceback() -> Iterator[None]:
         raise UserError(str(error)) from error
     finally:
         log.removeFilter(unexplained)
-
-
-def _mixed_precision(cfg: CfgNode) -> tuple[torch.dtype | None, LossScaler | None]:
-    if not cfg.SOLVER.AMP.ENABLED:
-        return None, None
-    types = {"float16": torch.float16, "bfloat16": torch.bfloat16}
-    if cfg.SOLVER.AMP.DTYPE not in types:
-        raise UserError(
-            f"SOLVER.AMP.DTYPE: {cfg.SOLVER.AMP.DTYPE!r} is neither float16 nor bfloat16"
-        )
-    dtype = types[cfg.SOLVER.AMP.DTYPE]
-    return dtype, LossScaler() if dtype == torch.float16 else None

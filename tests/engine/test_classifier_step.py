@@ -7,7 +7,7 @@ import torch
 
 from metaalign_det.config import load_cfg
 from tests.coordination.toys import relative_error
-from tests.engine.test_step_in_training import Harness
+from tests.engine.step_harness import Harness
 from tests.test_configs import CONFIGS
 
 METHODS = ("dann", "dannpe", "cdan", "mmd", "gvb")

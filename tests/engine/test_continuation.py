@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from detectron2.engine.hooks import EvalHook
 from detectron2.utils.events import EventStorage, JSONWriter
 
 from metaalign_det.engine.continuation import WALL_CLOCK, rewind_metrics
@@ -37,7 +38,7 @@ class Trainer(AdaptationTrainer):
         for hook in hooks:
             if type(hook).__name__ == "PeriodicWriter":
                 hook._period = 4
-            if type(hook).__name__ == "EvalHook":
+            if isinstance(hook, EvalHook):
                 hook._func = lambda: self.test(self.cfg, self.model)
         return hooks
 
@@ -59,7 +60,7 @@ def train(cfg, resume=False, kill=None, before=False):
             raise Killed
 
     if kill is not None and before:
-        evaluate = next(h for h in trainer._hooks if type(h).__name__ == "EvalHook")
+        evaluate = next(h for h in trainer._hooks if isinstance(h, EvalHook))
         act = evaluate.after_step
         evaluate.after_step = lambda: (die(), act())
     elif kill is not None:

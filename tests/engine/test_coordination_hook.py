@@ -91,8 +91,8 @@ def test_the_hook_of_a_source_that_the_trainer_saves_has_no_state():
     assert "hooks" not in h.state_dict()
 
 
-def mixed_precision(precision, *, hook=True):
-    cfg = tiny_cfg(*PLAIN, "METAALIGN.ENABLED", True)
+def mixed_precision(precision, *opts, hook=True):
+    cfg = tiny_cfg(*PLAIN, "METAALIGN.ENABLED", True, "SOLVER.AMP.ENABLED", True, *opts)
     model = tiny_model(cfg)
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0)  # enabled, as on a GPU
     inner = AMPTrainer(
@@ -116,9 +116,33 @@ def test_a_trainer_with_mixed_precision_is_resumed_with_the_hook_and_without_it(
         without.load_state_dict(state)
         assert isinstance(without._trainer, AMPTrainer)
         if precision == torch.float16:
-            assert with_hook._trainer.scaler.state_dict() == {"scale": 512.0, "good_steps": 7}
+            scaler = with_hook._trainer.scaler
+            assert (scaler.scale, scaler.good_steps) == (512.0, 7)
             theirs = without._trainer.grad_scaler.state_dict()
             assert theirs["scale"] == 512.0 and theirs["_growth_tracker"] == 7
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("trainers", "key", "taken"),
+    [
+        (torch.float16, "bfloat16", torch.bfloat16),  # a DefaultTrainer knows float16 alone
+        (torch.float16, "float16", torch.float16),
+        (torch.bfloat16, "float16", torch.bfloat16),  # built with it, and the key as it comes
+    ],
+)
+def test_the_hook_takes_the_precision_of_the_config(trainers, key, taken):
+    trainer = mixed_precision(trainers, "SOLVER.AMP.DTYPE", key)
+    trainer.train(0, 1)
+    loop = trainer._trainer
+    assert loop.autocast_dtype == taken
+    assert (loop.scaler is not None) == (taken == torch.float16)
+    assert loop.context(0).loss_scale == (None if taken == torch.bfloat16 else loop.scaler.scale)
+
+
+def test_the_hook_refuses_a_precision_that_does_not_exist():
+    with pytest.raises(UserError, match="SOLVER.AMP.DTYPE: 'half' is neither float16 nor bfloat16"):
+        mixed_precision(torch.float16, "SOLVER.AMP.DTYPE", "half")
 
 
 def test_a_checkpoint_from_before_training_can_be_loaded():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -107,6 +109,45 @@ def test_the_best_score_is_what_is_selected_and_can_be_used_at_once(tmp_path):
     p = torch.stack([predictor(d["file_name"]).scores for d in DatasetCatalog.get("own_target")])
     entropy = float(torch.special.entr(p.double()).sum(dim=1).mean())
     assert entropy == pytest.approx(best.scores["entropy"], rel=1e-5)
+
+
+@pytest.mark.usefixtures("datasets")
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_training_that_is_stopped_in_its_last_step_has_not_come_to_its_end(tmp_path, asked):
+    """Asked by a signal, it saves behind the step; else the step, and what it has done, are lost.
+
+    No final evaluation keeps whoever asked waiting, and selection.json names no model_final.pth
+    that may never be written. A resumed run makes that evaluation.
+    """
+    whole = start(classification_cfg(tmp_path / "whole"))
+    folder = tmp_path / "run"
+    cfg = classification_cfg(folder)
+    torch.manual_seed(1)
+    trainer = AdaptationTrainer(cfg)
+    step = trainer.run_step
+
+    def stopped():
+        if trainer.iter == 7 and not asked:
+            raise KeyboardInterrupt
+        if trainer.iter == 7:
+            os.kill(os.getpid(), signal.SIGTERM)
+        step()
+
+    trainer.run_step = stopped
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    outcome = read_outcome(folder)
+    assert [c.iteration for c in outcome.candidates] == [1, 3, 5]
+    assert outcome.last.checkpoint == ""
+    assert (folder / "model_0000007.pth").exists() == (folder / "model_final.pth").exists() == asked
+    records = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
+    assert max(r["iteration"] for r in records if "classification/accuracy" in r) == 5
+
+    resumed = start(cfg, resume=True)
+    assert read_outcome(folder) == read_outcome(tmp_path / "whole")
+    assert (folder / "model_final.pth").is_file()
+    for (name, a), b in zip(whole.model.state_dict().items(), resumed.model.state_dict().values()):
+        assert torch.equal(a, b), name
 
 
 @pytest.mark.usefixtures("datasets")

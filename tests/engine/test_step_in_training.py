@@ -4,80 +4,30 @@ from __future__ import annotations
 
 import pytest
 import torch
-from detectron2.engine.train_loop import TrainerBase
 from detectron2.layers import ROIAlign
 from detectron2.utils.events import EventStorage
 
 from metaalign_det.adaptation.joint import JointGradients
-from metaalign_det.adaptation.registry import build_gradient_source
 from metaalign_det.coordination import DoubleBackwardError, NonFiniteLossError
 from metaalign_det.coordination.ops.roi_align import TwiceDifferentiableROIAlign
-from metaalign_det.engine.coordination import CoordinationHook
 from metaalign_det.engine.loop import AdaptationLoop
 from metaalign_det.engine.optimizers import build_optimizer
-from metaalign_det.engine.scaler import LossScaler
 from metaalign_det.errors import UserError
 from tests.coordination.toys import relative_error
+from tests.engine.step_harness import (
+    ON,
+    Harness,
+    allow_double_proposals,
+    assert_same,
+    state,
+    trained,
+)
 from tests.tiny import batch, tiny_cfg, tiny_model
 
 
 @pytest.fixture(autouse=True)
 def _double_precision_proposals(monkeypatch):
-    from detectron2.modeling.proposal_generator import proposal_utils
-
-    nms = proposal_utils.batched_nms
-    monkeypatch.setattr(
-        proposal_utils, "batched_nms", lambda boxes, scores, *a: nms(boxes, scores.float(), *a)
-    )
-
-
-class Harness(TrainerBase):
-    """The loop and the hook without data sets around them."""
-
-    def __init__(self, cfg, batches, *, hook, model=None, scaler=None, autocast=None, double=False):
-        super().__init__()
-        self.batches = batches
-        self.model = tiny_model(cfg, double=double) if model is None else model
-        optimizer = build_optimizer(cfg, self.model)
-        for group in optimizer.param_groups:
-            group["initial_lr"] = group["lr"]
-        self._trainer = AdaptationLoop(
-            self.model, batches, optimizer,
-            seed=cfg.SEED, accumulation=cfg.SOLVER.ACCUMULATION_STEPS,
-            scaler=scaler, autocast=autocast,
-        )  # fmt: skip
-        cfg.METAALIGN.ENABLED = hook
-        self.source = build_gradient_source(cfg, self.model)
-        self.register_hooks([CoordinationHook(self.source)])
-
-    def run_step(self):
-        self._trainer.iter = self.iter
-        self._trainer.run_step()
-
-
-def trained(*opts, steps=3, hook=True, n=2, **kwargs):
-    cfg = tiny_cfg("MODEL.DA.GLOBAL.NORM", "", *opts)
-    double = kwargs.get("double", False)
-    h = Harness(
-        cfg, [batch(n, n, seed=i, double=double) for i in range(steps)], hook=hook, **kwargs
-    )
-    h.train(0, steps)
-    return h
-
-
-def state(h):
-    return {k: v.clone() for k, v in h.model.state_dict().items()}
-
-
-def assert_same(a, b, tolerance=0.0):
-    for k in a:
-        if tolerance:
-            assert relative_error(a[k].double(), b[k].double()) < tolerance, k
-        else:
-            assert torch.equal(a[k], b[k]), k
-
-
-ON = ("METAALIGN.TELEMETRY_PERIOD", 1)
+    allow_double_proposals(monkeypatch)
 
 
 @pytest.mark.parametrize("role", ["alignment", "task", "alternate"])
@@ -170,63 +120,6 @@ def test_plain_accumulation_equals_the_big_batch_too():
     big = trained(*sampling, hook=False, double=True, n=4)
     small = trained(*sampling, "SOLVER.ACCUMULATION_STEPS", 2, hook=False, double=True, n=4)
     assert_same(state(small), state(big), 1e-9)
-
-
-@pytest.mark.parametrize("hook", [True, False])
-def test_loss_scaling_changes_nothing_but_range(hook):
-    plain = trained(hook=hook, double=True)
-    scaled = trained(hook=hook, double=True, scaler=LossScaler(1024.0))
-    assert_same(state(scaled), state(plain), 1e-9)
-
-
-@pytest.mark.parametrize("hook", [True, False])
-def test_an_overflow_skips_the_step_and_halves_the_scale(hook):
-    scaler = LossScaler(3e38)
-    before = state(Harness(tiny_cfg("MODEL.DA.GLOBAL.NORM", ""), [], hook=False))
-    h = trained("METAALIGN.META_LR", 1.0, hook=hook, scaler=scaler, steps=1)
-    assert_same(state(h), before)
-    assert scaler.scale == pytest.approx(1.5e38)
-    if hook:
-        assert h.source.weights.values() == [1.0, 1.0, 1.0]
-
-
-def test_gradients_that_overflow_at_every_scale_end_the_training():
-    scaler = LossScaler(4.0)
-    cfg = tiny_cfg("MODEL.DA.GLOBAL.NORM", "")
-    h = Harness(cfg, [batch(1, 1, seed=0)] * 40, hook=False, scaler=scaler)
-    parameter = next(p for p in h.model.parameters() if p.requires_grad)
-    parameter.register_hook(lambda gradient: gradient * float("inf"))
-    with pytest.raises(NonFiniteLossError, match="SOLVER.AMP.DTYPE bfloat16"):
-        h.train(0, 40)
-    assert scaler.scale == 1.0 and 15 < h.iter < 40
-
-
-@pytest.mark.parametrize("order", ["first", "exact"])
-@pytest.mark.parametrize("role", ["alignment", "task"])
-def test_bfloat16_autocast_keeps_the_looking_objective_in_float32_in_exact_mode(order, role):
-    seen = {}
-
-    def spy(module, args, output):
-        seen.setdefault(current[0], set()).add(output.dtype)
-
-    current = ["?"]
-    cfg = tiny_cfg("METAALIGN.ORDER", order, "METAALIGN.ROLE", role)
-    h = Harness(cfg, [batch()], hook=True, autocast=torch.bfloat16)
-    h.model.backbone.res4[0].conv1.register_forward_hook(spy)
-    for name in ("task_losses", "alignment_terms"):
-        method = getattr(h.model, name)
-
-        def wrapped(*a, _m=method, _n=name):
-            current[0] = _n
-            return _m(*a)
-
-        setattr(h.model, name, wrapped)
-    h.train(0, 1)
-    looking = "alignment_terms" if role == "alignment" else "task_losses"
-    other = "task_losses" if role == "alignment" else "alignment_terms"
-    assert seen[other] == {torch.bfloat16}
-    assert seen[looking] == ({torch.float32} if order == "exact" else {torch.bfloat16})
-    assert all(torch.isfinite(p).all() for p in h.model.parameters())
 
 
 def test_exact_mode_over_an_operator_without_second_derivative_stops_before_training():
