@@ -142,6 +142,12 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def is_below(name: str) -> bool:
+    """Whether a POSIX path names something below the folder that it is relative to."""
+    path = PurePosixPath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
+
+
 def file_below(folder: str | Path, name: str) -> Path:
     """``folder/name``, to be written; makes the folders between them.
 
@@ -152,10 +158,9 @@ def file_below(folder: str | Path, name: str) -> Path:
     Raises:
         UserError: the name leads out of the folder: it is absolute, or holds ``..``.
     """
-    relative = PurePosixPath(name)
-    if relative.is_absolute() or ".." in relative.parts or not relative.parts:
+    if not is_below(name):
         raise UserError(f"{name!r} is no name below {folder}: give a relative path without '..'")
-    path = Path(folder, relative)
+    path = Path(folder, PurePosixPath(name))
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
 

@@ -6,7 +6,8 @@ takes effect            ``SOLVER``: MAX_ITER (not below what is done), BASE_LR, 
                         BASE_LR_END, NUM_DECAYS, RESCALE_INTERVAL, INVERSE_GAMMA, INVERSE_POWER,
                         DISCRIMINATOR.BASE_LR. alpha follows the learning rate.
 changes nothing learned OUTPUT_DIR, MODEL.WEIGHTS (a resumed run does not read it), MODEL.DEVICE,
-                        DATASETS.TEST, ``TEST`` but for PRECISE_BN, DATALOADER.NUM_WORKERS,
+                        DATASETS.TEST, ``TEST`` but for PRECISE_BN (where that is on, EVAL_PERIOD
+                        says when and of which batches it takes statistics), DATALOADER.NUM_WORKERS,
                         INPUT.CLASSIFICATION.CACHE_MB, INPUT.*_TEST, VIS_PERIOD, CUDNN_BENCHMARK,
                         VERSION, SOLVER.CHECKPOINT_*, METAALIGN.TELEMETRY_PERIOD, VIS.*, LOGGING.*,
                         SOLVER.REFERENCE_WORLD_SIZE (what it scaled is compared)

@@ -18,13 +18,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from ..errors import UserError
-from ..files import PARTIAL, file_below, printable
+from ..files import PARTIAL, file_below, is_below, printable
 from .predict_inputs import InputFile
 
 logger = logging.getLogger(__name__)
 
 #: Name of the record: a line of JSON ``{"file": name}`` before a file is written, and another one
-#: with its ``"digest"`` after.
+#: with its ``"digest"`` after, which is null where nothing came of it.
 RECORD = ".predict_files.jsonl"
 
 _REMEDY = "move what is yours away, or choose another --output"
@@ -69,6 +69,8 @@ class PredictionFolder:
         Raises:
             UserError: no file is left.
         """
+        if not self.earlier:
+            return list(files)
         root = self.path.resolve()
         drawn = {root / name for name in self.earlier}
         kept = [f for f in files if f.path.resolve() not in drawn]
@@ -102,10 +104,11 @@ class PredictionFolder:
         self._require_free(names)
 
     def clear(self) -> None:
-        """Remove what earlier calls wrote, and folders that this leaves empty.
+        """Remove what earlier calls wrote, and folders that this leaves empty; make this folder.
 
         The last file goes first, so that a folder of which only a part is removed has no summary.
         """
+        self.path.mkdir(parents=True, exist_ok=True)
         for name in reversed(self.earlier):
             path = self.path / name
             with suppress(FileNotFoundError):
@@ -138,10 +141,14 @@ class PredictionFolder:
             self._require_free([name])
         self._enter({"file": name})
         self._written[name] = False
-        yield path
-        if path.is_file():
-            self._enter({"file": name, "digest": _digest(path)})
-            self._written[name] = True
+        try:
+            yield path
+        except BaseException:
+            if not os.path.lexists(path):
+                self._enter({"file": name, "digest": None})
+            raise
+        self._written[name] = path.is_file()
+        self._enter({"file": name, "digest": _digest(path) if self._written[name] else None})
 
     def entries(self) -> list[str]:
         """What this call wrote into the folder, a name each; of folders with ``/`` behind."""
@@ -167,11 +174,11 @@ class PredictionFolder:
                 taken[files[0] if files else name] = None
         if taken:
             raise UserError(
-                "--overwrite: in the way, and nothing shows that predict wrote it (no entry in "
+                "--output: in the way, and nothing shows that predict wrote it (no entry in "
                 f"{RECORD}): {self._shown(list(taken))}; {_REMEDY}"
             )
 
-    def _enter(self, entry: dict[str, str]) -> None:
+    def _enter(self, entry: dict[str, str | None]) -> None:
         with open(self.path / RECORD, "a", encoding="ascii") as file:
             file.write(json.dumps(entry) + "\n")
 
@@ -192,20 +199,18 @@ def _read_record(path: Path) -> dict[str, str]:
         try:
             entry = json.loads(line)
             name, digest = entry["file"], entry.get("digest", "")
-            if not _is_below(name) or not isinstance(digest, str):
+            if not is_below(name) or "\0" in name or not isinstance(digest, str | None):
                 raise ValueError(name)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise UserError(
                 f"{path}, line {number}: not a line of predict's record, so that nobody knows "
                 "which files are predictions: choose another --output, or remove the folder"
             ) from error
-        found[name] = digest
+        if digest is None:  # what is there now is not predict's
+            found.pop(name, None)
+        else:
+            found[name] = digest
     return found
-
-
-def _is_below(name: str) -> bool:
-    path = PurePosixPath(name)
-    return bool(path.parts) and not path.is_absolute() and not (".." in path.parts or "\0" in name)
 
 
 def _digest(path: Path) -> str:

@@ -132,6 +132,18 @@ def test_an_output_below_the_images_is_not_predicted_on(tmp_path, checkpoint):
         assert below(out / "pictures") == ["image 0.png"]
 
 
+def test_an_output_that_cannot_be_made_ends_a_call_before_the_work(
+    tmp_path, checkpoint, monkeypatch
+):
+    """Also where nothing is written before the end."""
+    (file,) = save_images(tmp_path / "in", sizes=[(90, 60)])
+    there = []
+    out = tmp_path / "deep" / "out"
+    monkeypatch.setattr(PredictJob, "run", lambda *_: there.append(out.is_dir()))
+    run(checkpoint, file, "--output", out, "--no-pictures")
+    assert there == [True]
+
+
 def test_what_is_printed_is_what_was_written(tmp_path, checkpoint, capsys):
     save_images(tmp_path / "in", sizes=[(90, 60)])
     classifier = save_checkpoint(tmp_path / "classifier", classifier_cfg())

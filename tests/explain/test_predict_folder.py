@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 
 from metaalign_det.errors import UserError
@@ -48,6 +50,22 @@ def test_a_killed_calls_unfinished_files_go_too(tmp_path):
     folder.require_replaceable(["pictures/a.png", "coco.json"])
     folder.clear()
     assert files(tmp_path) == [".another.json.12.partial"]
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError])
+def test_a_file_that_was_not_written_after_all_may_be_the_users_later(tmp_path, error):
+    """As of an export that failed: somebody else's model may be put there."""
+    write(tmp_path, "a.json")
+    with suppress(RuntimeError), PredictionFolder(tmp_path).writing("model.ts"):
+        if error is not None:
+            raise error
+    (tmp_path / "model.ts").write_text("mine")
+    folder = PredictionFolder(tmp_path)
+    with pytest.raises(UserError, match="in the way, .*model.ts"):
+        folder.require_replaceable(["model.ts"])
+    folder.require_replaceable(["a.json"])
+    folder.clear()
+    assert files(tmp_path) == ["model.ts"]
 
 
 def test_files_that_are_gone_stop_nothing(tmp_path):

@@ -62,7 +62,7 @@ class _GenerateMini:
     folder: str
 
     def __call__(self) -> None:
-        # Imported here: drawing needs packages of the extra "mini".
+        # Imported here: only whoever reads a miniature needs it.
         from ...miniatures.build import ensure_collection
 
         ensure_collection(self.folder)
