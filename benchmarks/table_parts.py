@@ -60,7 +60,8 @@ def odd_even(scores: Scores) -> list[dict[str, str]]:
     """A row for every base with a control ``<base>_meta (opposite)``, differences in points."""
     rows = []
     for base, b in scores.items():
-        of = {k[len(f"{base}_meta (") : -1]: v for k, v in scores.items() if f"{base}_meta (" in k}
+        head = f"{base}_meta ("
+        of = {k[len(head) : -1]: v for k, v in scores.items() if k.startswith(head)}
         if "opposite" not in of:
             continue
         o = of["opposite"]

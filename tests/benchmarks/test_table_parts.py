@@ -19,6 +19,13 @@ def test_odd_and_even_part_by_hand():
     assert row["gradient"].startswith("+4.0") and row["gradient"].endswith("[a3]")
 
 
+def test_a_method_whose_name_ends_another_has_its_own_controls():
+    wda, swda = np.array([40.0, 42.0]), np.array([50.0, 60.0])
+    scores = {"swda": swda, "swda_meta (a1)": swda + 4, "swda_meta (opposite)": swda - 2}
+    scores |= {"wda": wda, "wda_meta (a2)": wda + 1, "wda_meta (opposite)": wda + 1}
+    assert [r["gradient"][-5:] for r in odd_even(scores)] == [" [a1]", " [a2]"]
+
+
 def test_a_share_is_taken_seed_by_seed():
     scores = {"source": [40.0, 20.0], "ours": [60.0, 80.0], "oracle": [80.0, 100.0]}
     rows = share({k: np.array(v) for k, v in scores.items()}, "source", "oracle")
