@@ -30,6 +30,7 @@ PICTURES = DOCS / "pictures" / "gallery"
 LABELS = {
     "pretraining": "source detector",
     "source": "source only",
+    "source_adaptive_bn": "the same with adaptive BatchNorm",
     "swda": "SW-DA",
     "swda_meta": "SW-DA + MetaAlign",
     "swda_teacher": "SW-DA + mean teacher",
@@ -109,8 +110,8 @@ def says_focus(data: dict) -> str:
         "*other* images' objects, which is what attention to the middle of a picture scores. "
         f"“MetaAlign aligns the foreground” asks for discriminators of {run} further right than "
         f"those of the first run; the differences here are {'; '.join(parts)}. The interval is "
-        "over images, not trainings; over the trainings of five seeds the differences are within "
-        "their noise ([results-mini.md](results-mini.md))."
+        "over images, not trainings; over five seeds, trained for 400 steps, the differences are "
+        "within their noise ([results-mini.md](results-mini.md))."
     )
 
 
