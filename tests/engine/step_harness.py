@@ -15,16 +15,6 @@ from tests.tiny import batch, tiny_cfg, tiny_model
 ON = ("METAALIGN.TELEMETRY_PERIOD", 1)
 
 
-def allow_double_proposals(monkeypatch):
-    """torchvision's suppression of proposals in float32, which it needs, also in double runs."""
-    from detectron2.modeling.proposal_generator import proposal_utils
-
-    nms = proposal_utils.batched_nms
-    monkeypatch.setattr(
-        proposal_utils, "batched_nms", lambda boxes, scores, *a: nms(boxes, scores.float(), *a)
-    )
-
-
 class Harness(TrainerBase):
     """The loop and the hook without data sets around them."""
 

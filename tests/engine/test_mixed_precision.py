@@ -7,20 +7,10 @@ import torch
 
 from metaalign_det.coordination import NonFiniteLossError
 from metaalign_det.engine.scaler import LossScaler
-from tests.engine.step_harness import (
-    ON,
-    Harness,
-    allow_double_proposals,
-    assert_same,
-    state,
-    trained,
-)
+from tests.engine.step_harness import ON, Harness, assert_same, state, trained
 from tests.tiny import batch, tiny_cfg
 
-
-@pytest.fixture(autouse=True)
-def _double_precision_proposals(monkeypatch):
-    allow_double_proposals(monkeypatch)
+pytestmark = pytest.mark.usefixtures("double_proposals")
 
 
 @pytest.mark.parametrize("hook", [True, False])

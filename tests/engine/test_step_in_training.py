@@ -14,20 +14,10 @@ from metaalign_det.engine.loop import AdaptationLoop
 from metaalign_det.engine.optimizers import build_optimizer
 from metaalign_det.errors import UserError
 from tests.coordination.toys import relative_error
-from tests.engine.step_harness import (
-    ON,
-    Harness,
-    allow_double_proposals,
-    assert_same,
-    state,
-    trained,
-)
+from tests.engine.step_harness import ON, Harness, assert_same, state, trained
 from tests.tiny import batch, tiny_cfg, tiny_model
 
-
-@pytest.fixture(autouse=True)
-def _double_precision_proposals(monkeypatch):
-    allow_double_proposals(monkeypatch)
+pytestmark = pytest.mark.usefixtures("double_proposals")
 
 
 @pytest.mark.parametrize("role", ["alignment", "task", "alternate"])
