@@ -22,7 +22,7 @@ def tiny_datasets(datasets, monkeypatch):
 
 @pytest.fixture
 def double_proposals(monkeypatch):
-    """torchvision's suppression of proposals is float32's alone: it gets that in double runs too."""
+    """Proposals are suppressed in float32, which torchvision needs, also where models are double."""
     from detectron2.modeling.proposal_generator import proposal_utils
 
     nms = proposal_utils.batched_nms
