@@ -22,7 +22,7 @@ def tiny_datasets(datasets, monkeypatch):
 
 @pytest.fixture
 def double_proposals(monkeypatch):
-    """Proposals are suppressed in float32, which torchvision needs, also where models are double."""
+    """Proposals are suppressed in float32, as torchvision needs it, also of double models."""
     from detectron2.modeling.proposal_generator import proposal_utils
 
     nms = proposal_utils.batched_nms
