@@ -4,12 +4,15 @@
     python -m benchmarks.table_parts share docs/results/mini_5400.json --column mini_openmoji_test \
         --base source_strong --oracle oracle
     python -m benchmarks.table_parts difference docs/results/digits_{again,sdat}.json --base dann
+    python -m benchmarks.table_parts difference docs/results/mini_{controls,more_seeds}.json \
+        --base swda
 
 A table is a JSON file of ``sweep``, or any with ``rows`` of a ``method`` and columns with
 ``values`` by seed. With g, o and b the scores of MetaAlign, of its control ``opposite`` and of the
 base, (g - o) / 2 is the odd part and (g + o) / 2 - b the even one (docs/method.md). The share is
-(method - base) / (oracle - base), seed by seed. Several tables must be of the same seeds.
-Intervals are Student's, 95 %.
+(method - base) / (oracle - base), seed by seed. Several tables of the same seeds have their rows
+put together; tables of other seeds add them to the rows that all have. Intervals are Student's,
+95 %.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from numpy.typing import NDArray
 
 from metaalign_det.errors import UserError
 from metaalign_det.reports.statistics import t_interval
-from metaalign_det.reports.table import format_table
+from metaalign_det.reports.table import Cell, format_table
 
 Scores = dict[str, NDArray]
 
@@ -33,27 +36,35 @@ Scores = dict[str, NDArray]
 def read_scores(paths: Sequence[str], column: str) -> Scores:
     """Scores by method, an array over seeds in the order of the files.
 
-    Where two tables have a method, the first counts.
+    Where two tables of the same seeds have a method, the first counts. Of tables of different
+    seeds only the methods count that all have.
 
     Raises:
-        UserError: one is no table, or no row has the column; they are not of the same seeds.
+        UserError: one is no table, or no row has the column; two have some seeds in common and not
+            all; they have no method in common.
     """
-    scores: Scores = {}
-    seeds = []
+    by_seeds: dict[tuple, Scores] = {}
     for path in paths:
         try:
             table = json.loads(Path(path).read_text(encoding="utf-8"))
             rows = [r for r in table["rows"] if column in r]
             found = {r["method"]: np.array(r[column]["values"], float) for r in rows}
-            seeds.append(table.get("seeds"))
+            seeds = tuple(table.get("seeds") or ())
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path} is no table of results ({error!r})") from error
         if not found:
             raise UserError(f"{path}: no row has the column {column!r}")
-        scores = found | scores
-    if any(other != seeds[0] for other in seeds):
-        raise UserError(f"tables of other seeds do not compare: {', '.join(map(str, seeds))}")
-    return scores
+        by_seeds[seeds] = found | by_seeds.get(seeds, {})
+    if len(set().union(*by_seeds)) < sum(map(len, by_seeds)) or (
+        len(by_seeds) > 1 and () in by_seeds
+    ):
+        shown = ", ".join(str(list(s)) for s in by_seeds)
+        raise UserError(f"tables that share a part of their seeds do not compare: {shown}")
+    first, *others = by_seeds.values()
+    common = [m for m in first if all(m in other for other in others)]
+    if not common:
+        raise UserError(f"no method is in all tables: {', '.join(paths)}")
+    return {m: np.concatenate([part[m] for part in by_seeds.values()]) for m in common}
 
 
 def odd_even(scores: Scores) -> list[dict[str, str]]:
@@ -91,19 +102,21 @@ def share(scores: Scores, base: str, oracle: str) -> list[dict[str, str]]:
     ]
 
 
-def difference(scores: Scores, base: str) -> list[dict[str, str]]:
-    """A row for every other method, points.
+def difference(scores: Scores, base: str, column: str) -> list[dict[str, Cell]]:
+    """A row for every method, points.
 
     Raises:
         UserError: there is no such base.
     """
     if base not in scores:
         raise UserError(f"there is no row {base!r}, only {', '.join(scores)}")
-    return [
-        {"method": m, f"minus {base}": _shown(x - scores[base])}
-        for m, x in scores.items()
-        if m != base
-    ]
+    rows: list[dict[str, Cell]] = []
+    for method, x in scores.items():
+        rows.append({"method": method, "seeds": len(x), column: x.tolist()})
+        if method != base:
+            gain = x - scores[base]
+            rows[-1] |= {f"minus {base}": _shown(gain), "seeds up": int((gain > 0).sum())}
+    return rows
 
 
 def _shown(values: NDArray, sign: str = "+") -> str:
@@ -126,7 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.what == "share":
             rows = share(scores, args.base, args.oracle)
         elif args.what == "difference":
-            rows = difference(scores, args.base)
+            rows = difference(scores, args.base, args.column)
         else:
             rows = odd_even(scores)
             if not rows:
@@ -135,7 +148,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     parts = ["method", "gradient", "opposite", "random", "odd part", "even part"]
-    shown = [c for c in parts if c in rows[0]] + [c for c in rows[0] if c not in parts]
+    columns = list(dict.fromkeys(c for row in rows for c in row))
+    shown = [c for c in parts if c in columns] + [c for c in columns if c not in parts]
     print(format_table(rows, shown, style="markdown"))
     return 0
 

@@ -16,17 +16,21 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 
 if TYPE_CHECKING:
     from ..explain.predict import Predictor
+    from ..explain.predict_folder import PredictionFolder
     from ..explain.predict_inputs import InputFile
     from ..explain.predict_job import PredictJob
     from ..explain.predict_statistics import StatisticsOf
 
-INTERRUPTED = "results are written at the end; the same command with --overwrite starts again"
+INTERRUPTED = (
+    "results are written at the end; the same command without --overwrite continues where it "
+    "stopped (a video starts again)"
+)
 
 _THRESHOLD = 0.5
 _SUMMARY = "summary.json"
@@ -83,18 +87,28 @@ def run(args: argparse.Namespace) -> int:
     """Exit code: 0, also where some images could not be read (they are listed); 1 if none could."""
     from ..explain.export import require_exporter
     from ..explain.predict_folder import PredictionFolder
-    from ..explain.predict_inputs import find_inputs
-    from ..explain.predict_job import PredictJob, choose_formats
-    from ..explain.predict_statistics import take_statistics
 
     if args.batch_size < 1 or args.top_k < 1:
         raise UserError("--batch-size and --top-k must be >= 1")
     if args.export:
         require_exporter(args.export)
-    output = PredictionFolder(args.output)
+    with PredictionFolder.locked(args.output) as output:
+        return _predict(args, output)
+
+
+def _predict(args: argparse.Namespace, output: PredictionFolder) -> int:
+    from ..explain.predict_inputs import find_inputs
+    from ..explain.predict_job import PredictJob, choose_formats
+    from ..explain.predict_journal import JOURNAL, Journal
+    from ..explain.predict_statistics import take_statistics
+
     files = output.without_earlier(find_inputs(args.images))
     of = output.without_earlier(find_inputs(args.statistics_of))
-    if not output.is_empty() and not args.overwrite:
+    journal = Journal(output.path / JOURNAL, _settings(args, of))
+    continues = journal.is_there and not args.overwrite
+    if continues:
+        journal.require_same_settings()
+    elif not output.is_empty() and not args.overwrite:
         raise UserError(
             f"--output: {output.path} is there and not empty: choose another folder, or --overwrite"
         )
@@ -110,16 +124,37 @@ def run(args: argparse.Namespace) -> int:
         batch_size=args.batch_size,
         top_k=args.top_k,
         pictures=not args.no_pictures,
+        journal=journal,
     )
     statistics = take_statistics(job.predictor, of) if of else None
-    output.clear()
-    job.run(files)
-    job.write(formats, yolo_scores=args.yolo_scores)
-    try:
-        _export(args, job)
-    finally:  # predictions are complete where a model cannot be exported
-        _report(args, job, statistics)
+    output.clear(keep={JOURNAL, *job.restore(files)} if continues else ())
+    with output.writing(JOURNAL) as journal_file:
+        journal.begin()
+        job.run(files)
+        job.write(formats, yolo_scores=args.yolo_scores)
+        try:
+            _export(args, job)
+        finally:  # predictions are complete where a model cannot be exported
+            _report(args, job, statistics)
+        journal_file.unlink()
     return 0 if job.results else 1
+
+
+def _settings(args: argparse.Namespace, of: list[InputFile]) -> dict[str, Any]:
+    """What results and drawings depend on, by the name of its option."""
+    from ..explain.predict_checkpoint import find_checkpoint
+    from ..explain.predict_journal import state_of_file
+
+    return {
+        "CHECKPOINT_OR_RUN": state_of_file(find_checkpoint(args.model)),
+        "--compare": args.compare and state_of_file(find_checkpoint(args.compare)),
+        "--statistics-of": [state_of_file(file.path) for file in of],
+        "--threshold": args.threshold,
+        "--classes": args.classes,
+        "--top-k": args.top_k,
+        "--teacher": args.teacher,
+        "--no-pictures": args.no_pictures,
+    }
 
 
 def _names_to_write(

@@ -13,12 +13,14 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
+from filelock import FileLock, Timeout
+
 from ..errors import UserError
-from ..files import PARTIAL, file_below, is_below, printable
+from ..files import PARTIAL, file_below, is_below, printable, write_text
 from .predict_inputs import InputFile
 
 logger = logging.getLogger(__name__)
@@ -27,6 +29,7 @@ logger = logging.getLogger(__name__)
 #: with its ``"digest"`` after, which is null where nothing came of it.
 RECORD = ".predict_files.jsonl"
 
+_LOCK = ".predict.lock"  # there while a call is at work
 _REMEDY = "move what is yours away, or choose another --output"
 _CHUNK = 2**20  # bytes
 
@@ -50,15 +53,40 @@ class PredictionFolder:
         self.earlier = _read_record(self.path / RECORD)
         self._written: dict[str, bool] = {}  # name -> is it finished
 
-    def is_empty(self) -> bool:
-        """Whether there is nothing in the way: no such folder, or nothing in it.
+    @classmethod
+    @contextmanager
+    def locked(cls, path: str | Path) -> Iterator[PredictionFolder]:
+        """The folder for one call alone. It is made; one that stays empty goes again.
 
         Raises:
-            UserError: it is a file.
+            UserError: it is a file, or another call of ``predict`` is at work in it.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise UserError(f"--output: {self.path} is a file: name a folder")
-        return not self.path.is_dir() or not any(self.path.iterdir())
+        path = Path(path)
+        if path.exists() and not path.is_dir():
+            raise UserError(f"--output: {path} is a file: name a folder")
+        missing = [p for p in (path, *path.parents) if not p.exists()]
+        path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path / _LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise UserError(
+                f"--output: another predict is at work in {path}: wait for it, or choose another "
+                "folder"
+            ) from None
+        try:
+            yield cls(path)
+        finally:
+            (path / _LOCK).unlink(missing_ok=True)
+            lock.release()
+            for folder in missing:
+                with suppress(OSError):  # not empty
+                    folder.rmdir()
+
+    def is_empty(self) -> bool:
+        """Whether there is nothing in the way: no such folder, or nothing in it."""
+        there = self.path.iterdir() if self.path.is_dir() else ()
+        return all(entry.name == _LOCK for entry in there)
 
     def without_earlier(self, files: Sequence[InputFile]) -> list[InputFile]:
         """The inputs that no earlier call wrote: drawings are no images to predict on.
@@ -99,17 +127,26 @@ class PredictionFolder:
         changed = [n for n, digest in self.earlier.items() if self._is_changed(n, digest)]
         if changed:
             raise UserError(
-                f"--overwrite: changed since predict wrote it: {self._shown(changed)}; {_REMEDY}"
+                f"--output: changed since predict wrote it: {self._shown(changed)}; {_REMEDY}"
             )
         self._require_free(names)
 
-    def clear(self) -> None:
+    def has_drawn(self, name: str) -> bool:
+        """Whether a file that an earlier call finished is there."""
+        return bool(self.earlier.get(name)) and (self.path / name).is_file()
+
+    def clear(self, keep: Collection[str] = ()) -> None:
         """Remove what earlier calls wrote, and folders that this leaves empty; make this folder.
 
         The last file goes first, so that a folder of which only a part is removed has no summary.
+
+        Args:
+            keep: names in ``earlier`` that stay, as if this call had written them.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         for name in reversed(self.earlier):
+            if name in keep:
+                continue
             path = self.path / name
             with suppress(FileNotFoundError):
                 path.unlink()
@@ -122,7 +159,13 @@ class PredictionFolder:
                     break
                 with suppress(OSError):  # not empty, or gone
                     parent.rmdir()
-        (self.path / RECORD).unlink(missing_ok=True)
+        kept = {name: digest for name, digest in self.earlier.items() if name in keep}
+        if kept:
+            lines = (_line({"file": n, "digest": d} if d else {"file": n}) for n, d in kept.items())
+            write_text(self.path / RECORD, "".join(lines))
+        else:
+            (self.path / RECORD).unlink(missing_ok=True)
+        self._written |= {name: bool(digest) for name, digest in kept.items()}
         self.earlier = {}
 
     @contextmanager
@@ -180,12 +223,16 @@ class PredictionFolder:
 
     def _enter(self, entry: dict[str, str | None]) -> None:
         with open(self.path / RECORD, "a", encoding="ascii") as file:
-            file.write(json.dumps(entry) + "\n")
+            file.write(_line(entry))
 
     def _shown(self, names: Sequence[str]) -> str:
         """The first of them and how many more there are, for messages."""
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         return printable(str(self.path / names[0])) + more
+
+
+def _line(entry: dict[str, str | None]) -> str:
+    return json.dumps(entry) + "\n"
 
 
 def _read_record(path: Path) -> dict[str, str]:

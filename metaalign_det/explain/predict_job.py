@@ -25,6 +25,7 @@ from .predict_formats import (
 )
 from .predict_images import as_rgb
 from .predict_inputs import InputFile, Video, require_utf8
+from .predict_journal import Journal, Result
 
 _PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png"}  # other images are drawn as PNG
 _BATCHES = 4  # that are read ahead, to find images of one size among them
@@ -41,6 +42,7 @@ class PredictJob:
         batch_size: images that go through a model together.
         top_k: classes of a classifier that are drawn and written.
         pictures: draw.
+        journal: where to enter what is finished.
 
     Attributes:
         results: (name of the image, Instances or Classification) of every image read.
@@ -56,6 +58,7 @@ class PredictJob:
         batch_size: int = 1,
         top_k: int = 5,
         pictures: bool = True,
+        journal: Journal | None = None,
     ) -> None:
         self.models = dict(models)
         self.predictor = list(self.models.values())[-1]
@@ -63,9 +66,34 @@ class PredictJob:
         self.batch_size = batch_size
         self.top_k = top_k
         self.pictures = pictures
-        self.results: list[tuple[str, object]] = []
+        self.journal = journal
+        self.results: list[tuple[str, Result]] = []
         self.unreadable: dict[str, str] = {}
         self.example: NDArray | None = None
+        self._restored: dict[str, Result] = {}
+
+    def restore(self, files: Sequence[InputFile]) -> set[str]:
+        """Take over what an interrupted call found on images, as its journal has it.
+
+        Args:
+            files: all of this call, images and videos; a video starts again.
+
+        Returns:
+            set: names of the drawings that belong to it.
+        """
+        if self.journal is None:
+            return set()
+        images = [f for f in files if not f.is_video]
+        taken = {f.name for f in images}
+        drawings = set()
+        for file in images:
+            drawing = f"pictures/{_picture_name(file.name, taken)}"
+            if self.pictures and not self.output.has_drawn(drawing):
+                continue
+            if (found := self.journal.result_of(file, self.predictor.class_names)) is not None:
+                self._restored[file.name] = found
+                drawings |= {drawing} if self.pictures else set()
+        return drawings
 
     def run(self, files: Sequence[InputFile]) -> None:
         """Everything: images first, then video after video; progress goes to stderr."""
@@ -76,12 +104,20 @@ class PredictJob:
 
     def images(self, files: Sequence[InputFile]) -> None:
         """Predict on images and draw each under its own name."""
-        taken = {file.name for file in files}
-        readable = self._readable(tqdm(files, unit="image", disable=not files))
-        for name, drawn in self._predict(readable):
+        by_name = {file.name: file for file in files}
+        left = [file for file in files if file.name not in self._restored]
+        there = len(files) - len(left)
+        progress = tqdm(left, unit="image", initial=there, total=len(files), disable=not left)
+        for name, drawn in self._predict(self._readable(progress)):
             if drawn is not None:
-                with self.output.writing(f"pictures/{_picture_name(name, taken)}") as path:
+                with self.output.writing(f"pictures/{_picture_name(name, by_name)}") as path:
                     _save(path, drawn)
+            if self.journal is not None:
+                self.journal.add(by_name[name], self.results[-1][1])
+        found = self._restored | dict(self.results)
+        self.results = [(name, found[name]) for name in by_name if name in found]
+        if self.example is None and self.results:
+            self.example = as_rgb(by_name[self.results[0][0]].path)
 
     def video(self, file: InputFile) -> None:
         """Predict on every frame and draw them into a video of the same frame rate."""

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks.table_parts import main, odd_even, share
+from benchmarks.table_parts import difference, main, odd_even, read_scores, share
 from metaalign_det.errors import UserError
 
 
@@ -34,18 +34,42 @@ def test_a_share_is_taken_seed_by_seed():
         share({k: np.array(v) for k, v in scores.items()}, "source", "best")
 
 
-def test_rows_of_two_tables_compare_where_their_seeds_are_the_same(tmp_path, capsys):
-    paths = [str(tmp_path / f"{i}.json") for i in range(3)]
-    for path, name, values, seeds in zip(
-        paths, ("dann", "dann (sdat)", "late"), ([50.0, 60.0], [51.0, 63.0], [1.0, 2.0]),
-        ([0, 1], [0, 1], [1, 2]),
-    ):  # fmt: skip
-        row = {"method": name, "target test": {"values": values}}
-        (tmp_path / path).write_text(json.dumps({"rows": [row], "seeds": seeds}))
-    assert main(["difference", *paths[:2], "--base", "dann"]) == 0
+def _table(path, seeds, **values):
+    rows = [{"method": m, "target test": {"values": v}} for m, v in values.items()]
+    path.write_text(json.dumps({"rows": rows, "seeds": seeds}))
+    return str(path)
+
+
+def test_tables_of_the_same_seeds_have_their_rows_put_together(tmp_path, capsys):
+    paths = [
+        _table(tmp_path / "1.json", [0, 1], dann=[50.0, 60.0]),
+        _table(tmp_path / "2.json", [0, 1], sdat=[51.0, 63.0], dann=[0.0, 0.0]),
+    ]
+    assert main(["difference", *paths, "--base", "dann"]) == 0
     assert "+2.0 (" in capsys.readouterr().out
-    assert main(["difference", *paths, "--base", "dann"]) == 1
-    assert "other seeds do not compare: [0, 1], [0, 1], [1, 2]" in capsys.readouterr().err
+
+
+def test_tables_of_other_seeds_add_them_to_the_rows_that_all_have(tmp_path):
+    paths = [
+        _table(tmp_path / "1.json", [0, 1], dann=[50.0, 60.0], meta=[51.0, 61.0], once=[1.0, 2.0]),
+        _table(tmp_path / "2.json", [2], meta=[80.0], dann=[70.0]),
+    ]
+    scores = read_scores(paths, "target test")
+    assert list(scores) == ["dann", "meta"]
+    (_, row) = difference(scores, "dann", "target test")
+    assert row["target test"] == [51.0, 61.0, 80.0] and row["seeds up"] == 3
+    assert row["minus dann"].startswith("+4.0 (")
+
+
+def test_tables_that_share_a_part_of_their_seeds_or_no_row_do_not_compare(tmp_path, capsys):
+    first = _table(tmp_path / "1.json", [0, 1], dann=[50.0, 60.0])
+    for seeds in ([1, 2], []):
+        other = _table(tmp_path / "2.json", seeds, dann=[1.0, 2.0])
+        assert main(["difference", first, other, "--base", "dann"]) == 1
+        assert f"do not compare: [0, 1], {seeds}" in capsys.readouterr().err
+    other = _table(tmp_path / "2.json", [2, 3], cdan=[1.0, 2.0])
+    assert main(["difference", first, other, "--base", "dann"]) == 1
+    assert "no method is in all tables" in capsys.readouterr().err
 
 
 def test_what_is_no_table_is_named(tmp_path, capsys):

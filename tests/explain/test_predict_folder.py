@@ -153,6 +153,30 @@ def test_a_file_atomically_replaced_is_in_the_record(tmp_path):
 
 def test_a_file_in_place_of_the_folder_is_named(tmp_path):
     (tmp_path / "out").touch()
-    with pytest.raises(UserError, match="out is a file: name a folder"):
-        PredictionFolder(tmp_path / "out").is_empty()
-    assert PredictionFolder(tmp_path / "new").is_empty()
+    with (
+        pytest.raises(UserError, match="out is a file: name a folder"),
+        PredictionFolder.locked(tmp_path / "out"),
+    ):
+        pass
+
+
+def test_a_folder_is_one_calls_alone_and_goes_where_nothing_was_written(tmp_path):
+    path = tmp_path / "a" / "b"
+    with PredictionFolder.locked(path) as folder:
+        assert folder.is_empty()
+        with pytest.raises(UserError, match="another predict is at work in .*b: wait"):
+            PredictionFolder.locked(path).__enter__()
+    assert not path.parent.exists()
+    with PredictionFolder.locked(path) as folder, folder.writing("a.txt") as file:
+        file.touch()
+    assert files(path) == [RECORD, "a.txt"]
+
+
+def test_what_is_kept_counts_as_written_by_this_call(tmp_path):
+    write(tmp_path, "pictures/a.png", "pictures/b.png", "coco.json")
+    folder = PredictionFolder(tmp_path)
+    assert folder.has_drawn("pictures/a.png") and not folder.has_drawn("pictures/c.png")
+    folder.clear(keep={"pictures/a.png"})
+    assert files(tmp_path) == [RECORD, "pictures/a.png"]
+    assert folder.entries() == ["pictures/"]
+    assert list(PredictionFolder(tmp_path).earlier) == ["pictures/a.png"]
