@@ -107,13 +107,14 @@ class PredictJob:
         by_name = {file.name: file for file in files}
         left = [file for file in files if file.name not in self._restored]
         there = len(files) - len(left)
-        progress = tqdm(left, unit="image", initial=there, total=len(files), disable=not left)
-        for name, drawn in self._predict(self._readable(progress)):
-            if drawn is not None:
-                with self.output.writing(f"pictures/{_picture_name(name, by_name)}") as path:
-                    _save(path, drawn)
-            if self.journal is not None:
-                self.journal.add(by_name[name], self.results[-1][1])
+        bar = tqdm(left, unit="image", initial=there, total=len(files), disable=not left)
+        with bar:  # an interrupted one ends its line
+            for name, drawn in self._predict(self._readable(bar)):
+                if drawn is not None:
+                    with self.output.writing(f"pictures/{_picture_name(name, by_name)}") as path:
+                        _save(path, drawn)
+                if self.journal is not None:
+                    self.journal.add(by_name[name], self.results[-1][1])
         found = self._restored | dict(self.results)
         self.results = [(name, found[name]) for name in by_name if name in found]
         if self.example is None and self.results:
@@ -129,10 +130,10 @@ class PredictJob:
         except UserError as error:
             self.unreadable[file.name] = str(error)
             return
-        frames = tqdm(video, unit="frame", total=video.frames or None, desc=file.name)
         writer = None
+        bar = tqdm(video, unit="frame", total=video.frames or None, desc=file.name)
         with ExitStack() as stack:
-            for _, drawn in self._predict(frames):
+            for _, drawn in self._predict(stack.enter_context(bar)):
                 if drawn is None:
                     continue
                 width, height = (side // 2 * 2 for side in drawn.shape[1::-1])  # codecs want even
