@@ -115,10 +115,17 @@ class PredictJob:
                         _save(path, drawn)
                 if self.journal is not None:
                     self.journal.add(by_name[name], self.results[-1][1])
+        if self._restored:
+            self._sort_in(by_name)
+
+    def _sort_in(self, files: Mapping[str, InputFile]) -> None:
+        """Put restored results among those of the same images, in the images' order."""
         found = self._restored | dict(self.results)
-        self.results = [(name, found[name]) for name in by_name if name in found]
-        if self.example is None and self.results:
-            self.example = as_rgb(by_name[self.results[0][0]].path)
+        names = [name for name in files if name in found]
+        others = [(name, result) for name, result in self.results if name not in files]
+        self.results = others + [(name, found[name]) for name in names]
+        if names and not others:  # the first image's, as of a call that was not interrupted
+            self.example = as_rgb(files[names[0]].path)
 
     def video(self, file: InputFile) -> None:
         """Predict on every frame and draw them into a video of the same frame rate."""

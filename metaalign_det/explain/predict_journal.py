@@ -23,10 +23,10 @@ from .predict_inputs import InputFile
 #: Name of the file in the folder of predictions.
 JOURNAL = ".predict_results.jsonl"
 
-# Instances asserts that its fields have one length.
+# What a damaged line may raise; its image is predicted on again. Instances asserts one length.
 _DAMAGE = (
-    *(ValueError, TypeError, KeyError, AttributeError, RuntimeError, RecursionError),
-    AssertionError,
+    *(ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, AssertionError),
+    OSError,
 )
 
 Result: TypeAlias = Instances | Classification
@@ -58,8 +58,9 @@ class Journal:
             UserError: the interrupted call had others; they are named.
         """
         told = self._earlier or {}
-        keys = [*self._settings, *(k for k in told if k not in self._settings)]
-        other = [k for k in keys if told.get(k) != self._settings.get(k)]
+        other = [k for k, value in self._settings.items() if told.get(k) != value]
+        if told.keys() - self._settings:
+            other.append("version of predict")
         if other:
             raise UserError(
                 f"--output: {self.path.parent} holds an interrupted prediction, and this call has "
@@ -95,7 +96,7 @@ class Journal:
             if line is None or line["state"] != _state(file.path):
                 return None
             return _restored(line, class_names)
-        except (*_DAMAGE, OSError):
+        except _DAMAGE:
             return None
 
     def _append(self, told: Mapping[str, Any]) -> None:
@@ -114,7 +115,7 @@ class Journal:
                 told = json.loads(line)
                 self._lines[told["image"]] = told
             except _DAMAGE:
-                continue  # the image is predicted on again
+                continue
         return settings if isinstance(settings, dict) else None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 import os
@@ -11,19 +10,13 @@ import cv2
 import numpy as np
 import pytest
 
-from metaalign_det.cli import predict
 from metaalign_det.errors import UserError
 from metaalign_det.explain import export, predict_statistics
 from metaalign_det.explain.predict_folder import RECORD, PredictionFolder
 from metaalign_det.explain.predict_inputs import find_inputs
 from metaalign_det.explain.predict_job import PredictJob
+from tests.cli.predict_calls import below, run
 from tests.explain.checkpoints import classifier_cfg, detector_cfg, save_checkpoint, save_images
-
-
-def run(*args):
-    parser = argparse.ArgumentParser()
-    predict.add_arguments(parser)
-    return predict.run(parser.parse_args([str(a) for a in args]))
 
 
 @pytest.fixture
@@ -56,10 +49,6 @@ def test_an_output_folder_is_not_overwritten_silently(tmp_path, checkpoint):
     with pytest.raises(UserError, match="not empty: choose another folder, or --overwrite"):
         run(checkpoint, file, "--output", out)
     assert run(checkpoint, file, "--output", out, "--overwrite") == 0
-
-
-def below(folder):
-    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
 
 
 def test_overwrite_leaves_one_prediction_and_what_is_the_users(tmp_path, checkpoint):

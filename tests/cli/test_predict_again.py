@@ -13,7 +13,7 @@ from metaalign_det.explain import predict_job
 from metaalign_det.explain.predict import Predictor
 from metaalign_det.explain.predict_folder import RECORD
 from metaalign_det.explain.predict_journal import JOURNAL
-from tests.cli.test_predict import below, run
+from tests.cli.predict_calls import below, run
 from tests.explain.checkpoints import classifier_cfg, detector_cfg, save_checkpoint, save_images
 
 SIZES = ((90, 60), (60, 90), (90, 60), (50, 50), (90, 60), (60, 60))

@@ -345,7 +345,6 @@ def test_pipes_and_folders_in_the_place_of_files(tree):
 
 
 def test_a_split_that_is_no_text(tree):
-    path = tree / "ImageSets" / "Main" / "train.txt"
-    path.write_bytes(b"000001\n\xff\xfe\n")
+    (tree / "ImageSets" / "Main" / "train.txt").write_bytes(b"000001\n\xff\xfe\n")
     with pytest.raises(UserError, match="train.txt, line 2: byte 0xff is not UTF-8"):
         load(tree)

@@ -142,3 +142,13 @@ def _write(folder: Path, settings: dict, records: list[dict]) -> None:
     (folder / "config.yaml").write_text(yaml.safe_dump(settings))
     (folder / "metrics.json").write_text("".join(json.dumps(r) + "\n" for r in records))
     (folder / "log.txt").write_text(LOG)
+
+
+def facts(path: Path) -> dict:
+    """A report's JSON."""
+    return json.loads(path.with_suffix(".json").read_text())
+
+
+def texts(path: Path) -> tuple[str, str, dict]:
+    """A report's HTML, Markdown and JSON."""
+    return path.read_text(), path.with_suffix(".md").read_text(), facts(path)

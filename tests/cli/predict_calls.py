@@ -1,0 +1,19 @@
+"""``metaalign-det predict`` in this process, and what it leaves."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from metaalign_det.cli import predict
+
+
+def run(*args) -> int:
+    parser = argparse.ArgumentParser()
+    predict.add_arguments(parser)
+    return predict.run(parser.parse_args([str(a) for a in args]))
+
+
+def below(folder: Path) -> list[str]:
+    """Names of all files in a folder, however deep."""
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
