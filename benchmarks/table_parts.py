@@ -49,7 +49,9 @@ def read_scores(paths: Sequence[str], column: str) -> Scores:
             table = json.loads(Path(path).read_text(encoding="utf-8"))
             rows = [r for r in table["rows"] if column in r]
             found = {r["method"]: np.array(r[column]["values"], float) for r in rows}
-            seeds = tuple(table.get("seeds") or ())
+            seeds = tuple(map(int, table.get("seeds") or ()))
+            if seeds and any(x.shape != (len(seeds),) for x in found.values()):
+                raise ValueError(f"not a value for each of {len(seeds)} seeds")
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path} is no table of results ({error!r})") from error
         if not found:
@@ -59,16 +61,22 @@ def read_scores(paths: Sequence[str], column: str) -> Scores:
         len(by_seeds) > 1 and () in by_seeds
     ):
         shown = ", ".join(str(list(s)) for s in by_seeds)
-        raise UserError(f"tables that share a part of their seeds do not compare: {shown}")
+        raise UserError(f"tables of neither the same nor all other seeds do not compare: {shown}")
     first, *others = by_seeds.values()
     common = [m for m in first if all(m in other for other in others)]
     if not common:
         raise UserError(f"no method is in all tables: {', '.join(paths)}")
+    if left_out := [m for m in set().union(*by_seeds.values()) if m not in common]:
+        print(f"not in the tables of all seeds: {', '.join(sorted(left_out))}", file=sys.stderr)
     return {m: np.concatenate([part[m] for part in by_seeds.values()]) for m in common}
 
 
 def odd_even(scores: Scores) -> list[dict[str, str]]:
-    """A row for every base with a control ``<base>_meta (opposite)``, differences in points."""
+    """A row for every base with a control ``<base>_meta (opposite)``, differences in points.
+
+    Raises:
+        UserError: MetaAlign itself is not there, or more than once.
+    """
     rows = []
     for base, b in scores.items():
         head = f"{base}_meta ("
@@ -77,8 +85,10 @@ def odd_even(scores: Scores) -> list[dict[str, str]]:
             continue
         o = of["opposite"]
         # Beside the controls there is one variant, MetaAlign at the same length.
-        (name,) = set(of) - {"opposite", "random"}
-        g = of[name]
+        names = set(of) - {"opposite", "random"}
+        if len(names) != 1:
+            raise UserError(f"{head}...) is to be one row beside the controls, not {len(names)}")
+        g = of[name := names.pop()]
         parts = {name: g - b, "opposite": o - b, "random": of.get("random", g * np.nan) - b}
         parts |= {"odd part": (g - o) / 2, "even part": (g + o) / 2 - b}
         rows.append({"method": base} | {k: _shown(v) for k, v in parts.items() if k != name})

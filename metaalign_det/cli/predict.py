@@ -11,6 +11,7 @@ metaalign-det predict output/swda_meta drawings/ --export onnx           # for o
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -18,6 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import __version__
 from ..errors import UserError
 
 if TYPE_CHECKING:
@@ -27,13 +29,11 @@ if TYPE_CHECKING:
     from ..explain.predict_job import PredictJob
     from ..explain.predict_statistics import StatisticsOf
 
-INTERRUPTED = (
-    "results are written at the end; the same command without --overwrite continues where it "
-    "stopped (a video starts again)"
-)
+INTERRUPTED = "no image was predicted on; give the same command again"
 
 _THRESHOLD = 0.5
 _SUMMARY = "summary.json"
+_CONTINUE = "continues where it stopped (a video starts again)"
 _LISTED = 10  # unreadable images named on the terminal; all are in summary.json
 
 
@@ -87,23 +87,25 @@ def run(args: argparse.Namespace) -> int:
     """Exit code: 0, also where some images could not be read (they are listed); 1 if none could."""
     from ..explain.export import require_exporter
     from ..explain.predict_folder import PredictionFolder
+    from ..explain.predict_inputs import find_inputs
 
     if args.batch_size < 1 or args.top_k < 1:
         raise UserError("--batch-size and --top-k must be >= 1")
     if args.export:
         require_exporter(args.export)
+    files, of = find_inputs(args.images), find_inputs(args.statistics_of)
     with PredictionFolder.locked(args.output) as output:
-        return _predict(args, output)
+        return _predict(args, output, output.without_earlier(files), output.without_earlier(of))
 
 
-def _predict(args: argparse.Namespace, output: PredictionFolder) -> int:
-    from ..explain.predict_inputs import find_inputs
+def _predict(
+    args: argparse.Namespace, output: PredictionFolder, files: list[InputFile], of: list[InputFile]
+) -> int:
+    from ..explain.predict_folder import JOURNAL
     from ..explain.predict_job import PredictJob, choose_formats
-    from ..explain.predict_journal import JOURNAL, Journal
+    from ..explain.predict_journal import Journal
     from ..explain.predict_statistics import take_statistics
 
-    files = output.without_earlier(find_inputs(args.images))
-    of = output.without_earlier(find_inputs(args.statistics_of))
     journal = Journal(output.path / JOURNAL, _settings(args, of))
     continues = journal.is_there and not args.overwrite
     if continues:
@@ -130,13 +132,19 @@ def _predict(args: argparse.Namespace, output: PredictionFolder) -> int:
     output.clear(keep={JOURNAL, *job.restore(files)} if continues else ())
     with output.writing(JOURNAL) as journal_file:
         journal.begin()
-        job.run(files)
-        job.write(formats, yolo_scores=args.yolo_scores)
+        try:
+            job.run(files)
+            job.write(formats, yolo_scores=args.yolo_scores)
+        except KeyboardInterrupt as error:
+            without = "without --overwrite, " if args.overwrite else ""
+            raise KeyboardInterrupt(f"{without}the same command {_CONTINUE}") from error
         try:
             _export(args, job)
+        except KeyboardInterrupt as error:
+            raise KeyboardInterrupt("predictions are complete, the export is not") from error
         finally:  # predictions are complete where a model cannot be exported
             _report(args, job, statistics)
-        journal_file.unlink()
+            journal_file.unlink(missing_ok=True)
     return 0 if job.results else 1
 
 
@@ -146,6 +154,8 @@ def _settings(args: argparse.Namespace, of: list[InputFile]) -> dict[str, Any]:
     from ..explain.predict_journal import state_of_file
 
     return {
+        "version of metaalign_det": __version__,
+        "IMAGES": [os.path.abspath(given) for given in args.images],
         "CHECKPOINT_OR_RUN": state_of_file(find_checkpoint(args.model)),
         "--compare": args.compare and state_of_file(find_checkpoint(args.compare)),
         "--statistics-of": [state_of_file(file.path) for file in of],
@@ -161,9 +171,10 @@ def _names_to_write(
     args: argparse.Namespace, files: list[InputFile], formats: list[str]
 ) -> Iterator[str]:
     from ..explain.export import names_of_export
+    from ..explain.predict_folder import JOURNAL
     from ..explain.predict_job import names_to_write
 
-    yield _SUMMARY
+    yield from (_SUMMARY, JOURNAL)
     yield from names_to_write(files, formats, pictures=not args.no_pictures)
     if args.export:
         yield from names_of_export(args.export)

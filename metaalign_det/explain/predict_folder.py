@@ -9,6 +9,7 @@ that may be removed.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -29,7 +30,11 @@ logger = logging.getLogger(__name__)
 #: with its ``"digest"`` after, which is null where nothing came of it.
 RECORD = ".predict_files.jsonl"
 
+#: Name of what a call keeps until it is complete (:mod:`.predict_journal`).
+JOURNAL = ".predict_results.jsonl"
+
 _LOCK = ".predict.lock"  # there while a call is at work
+_CANNOT_LOCK = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}  # of some network file systems
 _REMEDY = "move what is yours away, or choose another --output"
 _CHUNK = 2**20  # bytes
 
@@ -51,7 +56,7 @@ class PredictionFolder:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.earlier = _read_record(self.path / RECORD)
-        self._written: dict[str, bool] = {}  # name -> is it finished
+        self._written: dict[str, str] = {}  # name -> digest, "" where it is not finished
 
     @classmethod
     @contextmanager
@@ -65,28 +70,24 @@ class PredictionFolder:
         if path.exists() and not path.is_dir():
             raise UserError(f"--output: {path} is a file: name a folder")
         missing = [p for p in (path, *path.parents) if not p.exists()]
-        path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path / _LOCK)
         try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise UserError(
-                f"--output: another predict is at work in {path}: wait for it, or choose another "
-                "folder"
-            ) from None
-        try:
+            path.mkdir(parents=True, exist_ok=True)
+            _acquire(lock, path)
             yield cls(path)
         finally:
-            (path / _LOCK).unlink(missing_ok=True)
-            lock.release()
+            if lock.is_locked:
+                with suppress(OSError):
+                    (path / _LOCK).unlink()
+                lock.release()
             for folder in missing:
                 with suppress(OSError):  # not empty
                     folder.rmdir()
 
     def is_empty(self) -> bool:
-        """Whether there is nothing in the way: no such folder, or nothing in it."""
+        """Whether there is nothing in the way: no such folder, or nothing of use in it."""
         there = self.path.iterdir() if self.path.is_dir() else ()
-        return all(entry.name == _LOCK for entry in there)
+        return all(entry.name in (_LOCK, RECORD, JOURNAL) for entry in there)
 
     def without_earlier(self, files: Sequence[InputFile]) -> list[InputFile]:
         """The inputs that no earlier call wrote: drawings are no images to predict on.
@@ -131,9 +132,14 @@ class PredictionFolder:
             )
         self._require_free(names)
 
-    def has_drawn(self, name: str) -> bool:
-        """Whether a file that an earlier call finished is there."""
-        return bool(self.earlier.get(name)) and (self.path / name).is_file()
+    def written_before(self, name: str) -> list[str] | None:
+        """Name and digest of a file that an earlier call finished and that is there."""
+        digest = self.earlier.get(name)
+        return [name, digest] if digest and (self.path / name).is_file() else None
+
+    def written_now(self, name: str) -> list[str]:
+        """Name and digest of a file that this call has finished."""
+        return [name, self._written[name]]
 
     def clear(self, keep: Collection[str] = ()) -> None:
         """Remove what earlier calls wrote, and folders that this leaves empty; make this folder.
@@ -165,7 +171,7 @@ class PredictionFolder:
             write_text(self.path / RECORD, "".join(lines))
         else:
             (self.path / RECORD).unlink(missing_ok=True)
-        self._written |= {name: bool(digest) for name, digest in kept.items()}
+        self._written |= kept
         self.earlier = {}
 
     @contextmanager
@@ -183,19 +189,19 @@ class PredictionFolder:
         if name not in self._written:
             self._require_free([name])
         self._enter({"file": name})
-        self._written[name] = False
+        self._written[name] = ""
         try:
             yield path
         except BaseException:
             if not os.path.lexists(path):
                 self._enter({"file": name, "digest": None})
             raise
-        self._written[name] = path.is_file()
-        self._enter({"file": name, "digest": _digest(path) if self._written[name] else None})
+        self._written[name] = _digest(path) if path.is_file() else ""
+        self._enter({"file": name, "digest": self._written[name] or None})
 
     def entries(self) -> list[str]:
         """What this call wrote into the folder, a name each; of folders with ``/`` behind."""
-        tops = (name.partition("/") for name, finished in self._written.items() if finished)
+        tops = (name.partition("/") for name, digest in self._written.items() if digest)
         return list(dict.fromkeys(top + slash for top, slash, _ in tops))
 
     def _is_changed(self, name: str, digest: str) -> bool:
@@ -229,6 +235,20 @@ class PredictionFolder:
         """The first of them and how many more there are, for messages."""
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         return printable(str(self.path / names[0])) + more
+
+
+def _acquire(lock: FileLock, path: Path) -> None:
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(
+            f"--output: another predict is at work in {path}: wait for it, or choose another folder"
+        ) from None
+    except OSError as error:
+        if error.errno not in _CANNOT_LOCK:
+            raise
+        logger.warning("%s cannot be locked (%s): let no other predict write there", path, error)
+        (path / _LOCK).unlink(missing_ok=True)
 
 
 def _line(entry: dict[str, str | None]) -> str:

@@ -25,7 +25,7 @@ from .predict_formats import (
 )
 from .predict_images import as_rgb
 from .predict_inputs import InputFile, Video, require_utf8
-from .predict_journal import Journal, Result
+from .predict_journal import Journal, Result, state_of_file
 
 _PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png"}  # other images are drawn as PNG
 _BATCHES = 4  # that are read ahead, to find images of one size among them
@@ -47,7 +47,6 @@ class PredictJob:
     Attributes:
         results: (name of the image, Instances or Classification) of every image read.
         unreadable: name -> reason of every other.
-        example: pixels of the first image, for an export.
     """
 
     def __init__(
@@ -69,8 +68,18 @@ class PredictJob:
         self.journal = journal
         self.results: list[tuple[str, Result]] = []
         self.unreadable: dict[str, str] = {}
-        self.example: NDArray | None = None
         self._restored: dict[str, Result] = {}
+        self._states: dict[str, list | None] = {}
+        self._first: NDArray | Path | None = None
+
+    @property
+    def example(self) -> NDArray | None:
+        """Pixels of the first image, for an export; None where there are no results.
+
+        Raises:
+            UserError: it was predicted on by an earlier call, and can no longer be read.
+        """
+        return None if self._first is None else as_rgb(self._first)
 
     def restore(self, files: Sequence[InputFile]) -> set[str]:
         """Take over what an interrupted call found on images, as its journal has it.
@@ -87,12 +96,15 @@ class PredictJob:
         taken = {f.name for f in images}
         drawings = set()
         for file in images:
-            drawing = f"pictures/{_picture_name(file.name, taken)}"
-            if self.pictures and not self.output.has_drawn(drawing):
-                continue
-            if (found := self.journal.result_of(file, self.predictor.class_names)) is not None:
+            drawing = None
+            if self.pictures:
+                name = f"pictures/{_picture_name(file.name, taken)}"
+                if (drawing := self.output.written_before(name)) is None:
+                    continue
+            state, names = state_of_file(file.path), self.predictor.class_names
+            if (found := self.journal.result_of(file.name, state, names, drawing)) is not None:
                 self._restored[file.name] = found
-                drawings |= {drawing} if self.pictures else set()
+                drawings |= {drawing[0]} if drawing else set()
         return drawings
 
     def run(self, files: Sequence[InputFile]) -> None:
@@ -110,22 +122,19 @@ class PredictJob:
         bar = tqdm(left, unit="image", initial=there, total=len(files), disable=not left)
         with bar:  # an interrupted one ends its line
             for name, drawn in self._predict(self._readable(bar)):
+                drawing = None
                 if drawn is not None:
-                    with self.output.writing(f"pictures/{_picture_name(name, by_name)}") as path:
+                    picture = f"pictures/{_picture_name(name, by_name)}"
+                    with self.output.writing(picture) as path:
                         _save(path, drawn)
+                    drawing = self.output.written_now(picture)
                 if self.journal is not None:
-                    self.journal.add(by_name[name], self.results[-1][1])
+                    result = self.results[-1][1]
+                    self.journal.add(name, self._states.pop(name), result, drawing)
         if self._restored:
-            self._sort_in(by_name)
-
-    def _sort_in(self, files: Mapping[str, InputFile]) -> None:
-        """Put restored results among those of the same images, in the images' order."""
-        found = self._restored | dict(self.results)
-        names = [name for name in files if name in found]
-        others = [(name, result) for name, result in self.results if name not in files]
-        self.results = others + [(name, found[name]) for name in names]
-        if names and not others:  # the first image's, as of a call that was not interrupted
-            self.example = as_rgb(files[names[0]].path)
+            found = self._restored | dict(self.results)
+            self.results = [(name, found[name]) for name in by_name if name in found]
+            self._first = by_name[self.results[0][0]].path
 
     def video(self, file: InputFile) -> None:
         """Predict on every frame and draw them into a video of the same frame rate."""
@@ -171,6 +180,7 @@ class PredictJob:
 
     def _readable(self, files: Iterable[InputFile]) -> Iterator[tuple[str, NDArray]]:
         for file in files:
+            self._states[file.name] = state_of_file(file.path)
             try:
                 pixels = as_rgb(file.path)
             except UserError as error:
@@ -190,8 +200,8 @@ class PredictJob:
                 for i, p in enumerate(self.models.values())
             ]
             for (name, image, _), *found in zip(usable, *of_each):
-                if self.example is None:
-                    self.example = image
+                if self._first is None:
+                    self._first = image
                 self.results.append((name, found[-1]))
                 yield name, self._draw(image, found) if self.pictures else None
 

@@ -18,16 +18,9 @@ from detectron2.structures import Boxes, Instances
 from ..errors import UserError
 from .predict import Classification
 from .predict_formats import Detections
-from .predict_inputs import InputFile
-
-#: Name of the file in the folder of predictions.
-JOURNAL = ".predict_results.jsonl"
 
 # What a damaged line may raise; its image is predicted on again. Instances asserts one length.
-_DAMAGE = (
-    *(ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, AssertionError),
-    OSError,
-)
+_DAMAGE = (ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, AssertionError)
 
 Result: TypeAlias = Instances | Classification
 
@@ -59,41 +52,57 @@ class Journal:
         """
         told = self._earlier or {}
         other = [k for k, value in self._settings.items() if told.get(k) != value]
-        if told.keys() - self._settings:
-            other.append("version of predict")
         if other:
             raise UserError(
                 f"--output: {self.path.parent} holds an interrupted prediction, and this call has "
-                f"another {' and another '.join(other)}: give the same to continue it, or "
-                "--overwrite to start again"
+                f"another {' and another '.join(other)}: give the same to continue it, another "
+                "--output, or --overwrite to start again"
             )
 
     def begin(self) -> None:
-        """Start one, where there is none to continue."""
+        """Start one, or continue the one that is there, whose last line may be cut off."""
         if not self.path.exists():
             self._append(self._settings)
+        elif not self.path.read_bytes().endswith(b"\n"):
+            with open(self.path, "a", encoding="ascii") as file:
+                file.write("\n")
 
-    def add(self, file: InputFile, result: Result) -> None:
-        """Enter a result, which is finished."""
-        told = {"image": file.name, "state": _state(file.path)}
+    def add(
+        self, name: str, state: list | None, result: Result, drawing: list[str] | None = None
+    ) -> None:
+        """Enter a result, which is finished.
+
+        Args:
+            name: of the image.
+            state: :func:`state_of_file` from before the image was read.
+            result: what was found.
+            drawing: name and digest of its drawing.
+        """
+        told: dict[str, Any] = {"image": name, "state": state, "drawing": drawing}
         if isinstance(result, Classification):
             told |= {"scores": result.scores.tolist()}
         else:
-            found = Detections.of(file.name, result)
+            found = Detections.of(name, result)
             told |= {"size": found.size, "boxes": found.boxes}
             told |= {"classes": found.classes, "scores": found.scores}
         self._append(told)
 
-    def result_of(self, file: InputFile, class_names: tuple[str, ...]) -> Result | None:
-        """What the interrupted call found; None where it did not get there, or the file is another.
+    def result_of(
+        self,
+        name: str,
+        state: list | None,
+        class_names: tuple[str, ...],
+        drawing: list[str] | None = None,
+    ) -> Result | None:
+        """What the interrupted call found; None where it did not get there, or something changed.
 
         Args:
-            file: an image.
+            name, state, drawing: as :meth:`add` would get them now.
             class_names: K names in the order of the model's outputs.
         """
-        line = self._lines.get(file.name)
+        line = self._lines.get(name)
         try:
-            if line is None or line["state"] != _state(file.path):
+            if not line or not state or (line["state"], line["drawing"]) != (state, drawing):
                 return None
             return _restored(line, class_names)
         except _DAMAGE:
@@ -119,14 +128,16 @@ class Journal:
         return settings if isinstance(settings, dict) else None
 
 
-def state_of_file(path: Path) -> list:
-    """Its path, and what tells whether it was changed: size in bytes and time of change."""
-    return [str(path.resolve()), *_state(path)]
+def state_of_file(path: Path) -> list | None:
+    """Its path, and what tells whether it was changed: size in bytes, time of change.
 
-
-def _state(path: Path) -> list[int]:
-    told = path.stat()
-    return [told.st_size, told.st_mtime_ns]
+    None where it cannot be looked at.
+    """
+    try:
+        told = path.stat()
+        return [str(path.resolve()), told.st_size, told.st_mtime_ns]
+    except OSError:
+        return None
 
 
 def _restored(line: Mapping[str, Any], class_names: tuple[str, ...]) -> Result:
@@ -137,6 +148,8 @@ def _restored(line: Mapping[str, Any], class_names: tuple[str, ...]) -> Result:
             raise ValueError(scores.shape)
         return Classification(scores, class_names)
     width, height = line["size"]
+    if not (width > 0 and height > 0):
+        raise ValueError(line["size"])
     classes = torch.tensor(line["classes"], dtype=torch.int64)
     if len(classes) and not 0 <= classes.min() <= classes.max() < len(class_names):
         raise ValueError(classes)

@@ -61,6 +61,14 @@ def test_tables_of_other_seeds_add_them_to_the_rows_that_all_have(tmp_path):
     assert row["minus dann"].startswith("+4.0 (")
 
 
+def test_a_control_without_metaalign_and_a_value_without_a_seed_are_named(tmp_path, capsys):
+    scores = {"dann": np.zeros(2), "dann_meta (opposite)": np.zeros(2)}
+    with pytest.raises(UserError, match=r"dann_meta \(...\) is to be one row .*, not 0"):
+        odd_even(scores)
+    assert main(["difference", _table(tmp_path / "1.json", [0, 1], dann=[50.0])]) == 1
+    assert "not a value for each of 2 seeds" in capsys.readouterr().err
+
+
 def test_tables_that_share_a_part_of_their_seeds_or_no_row_do_not_compare(tmp_path, capsys):
     first = _table(tmp_path / "1.json", [0, 1], dann=[50.0, 60.0])
     for seeds in ([1, 2], []):

@@ -7,7 +7,6 @@ import json
 import os
 
 import cv2
-import numpy as np
 import pytest
 
 from metaalign_det.errors import UserError
@@ -15,7 +14,7 @@ from metaalign_det.explain import export, predict_statistics
 from metaalign_det.explain.predict_folder import RECORD, PredictionFolder
 from metaalign_det.explain.predict_inputs import find_inputs
 from metaalign_det.explain.predict_job import PredictJob
-from tests.cli.predict_calls import below, run
+from tests.cli.predict_calls import below, run, write_video
 from tests.explain.checkpoints import classifier_cfg, detector_cfg, save_checkpoint, save_images
 
 
@@ -199,14 +198,6 @@ def test_a_classifier_writes_its_top_k(tmp_path):
     assert cv2.imread(str(out / "pictures" / "image 0.png")).shape[0] > 360
     with pytest.raises(UserError, match="'coco' is none of csv, json"):
         run(path, tmp_path / "in", "--output", tmp_path / "o2", "--format", "coco")
-
-
-def write_video(path, values):
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (96, 64))
-    for value in values:
-        writer.write(np.full((64, 96, 3), value, np.uint8))
-    writer.release()
-    return path
 
 
 def test_a_video_becomes_a_video(tmp_path, checkpoint):

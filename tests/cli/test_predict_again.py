@@ -7,13 +7,11 @@ import os
 import pytest
 from PIL import Image
 
-from metaalign_det.cli import predict
 from metaalign_det.errors import UserError
-from metaalign_det.explain import predict_job
+from metaalign_det.explain import export, predict_job
 from metaalign_det.explain.predict import Predictor
-from metaalign_det.explain.predict_folder import RECORD
-from metaalign_det.explain.predict_journal import JOURNAL
-from tests.cli.predict_calls import below, run
+from metaalign_det.explain.predict_folder import JOURNAL, RECORD
+from tests.cli.predict_calls import below, run, write_video
 from tests.explain.checkpoints import classifier_cfg, detector_cfg, save_checkpoint, save_images
 
 SIZES = ((90, 60), (60, 90), (90, 60), (50, 50), (90, 60), (60, 60))
@@ -27,8 +25,13 @@ def wide_classifier_cfg():
 
 
 @pytest.fixture(params=[detector_cfg, wide_classifier_cfg], ids=["detector", "classifier"])
-def checkpoint(request, tmp_path):
-    return save_checkpoint(tmp_path / "run", request.param())
+def make_cfg(request):
+    return request.param
+
+
+@pytest.fixture
+def checkpoint(make_cfg, tmp_path):
+    return save_checkpoint(tmp_path / "run", make_cfg())
 
 
 def options(checkpoint, tmp_path, out, *more):
@@ -62,8 +65,7 @@ def predicted_on(monkeypatch):
 
 
 def content(folder):
-    left_out = {RECORD, "summary.json"}
-    return {n: (folder / n).read_bytes() for n in below(folder) if n not in left_out}
+    return {n: (folder / n).read_bytes() for n in below(folder) if n != RECORD}
 
 
 def test_the_same_command_continues(tmp_path, checkpoint, monkeypatch, capsys, predicted_on):
@@ -135,11 +137,133 @@ def interrupted(*_, **__):
     raise KeyboardInterrupt
 
 
+def test_an_interrupted_call_is_not_replaced_by_one_for_other_images(
+    tmp_path, checkpoint, monkeypatch
+):
+    files = save_images(tmp_path / "in", SIZES)
+    args = options(checkpoint, tmp_path, "out")
+    interrupt(monkeypatch, args, after=5)
+    before = content(tmp_path / "out")
+    with pytest.raises(UserError, match="another IMAGES: give the same to continue it, another"):
+        run(checkpoint, files[0], *args[2:])
+    assert content(tmp_path / "out") == before
+
+
+def test_an_interrupted_call_is_interrupted_and_killed(
+    tmp_path, checkpoint, monkeypatch, predicted_on
+):
+    save_images(tmp_path / "in", SIZES)
+    args = options(checkpoint, tmp_path, "out")
+    interrupt(monkeypatch, args, after=2)
+    journal = tmp_path / "out" / JOURNAL
+    journal.write_bytes(journal.read_bytes()[:-20])  # killed while it wrote the second line
+    interrupt(monkeypatch, args, after=2)
+    predicted_on.clear()
+    assert run(*args) == 0
+    assert len(predicted_on) == len(SIZES) - 3
+    run(*options(checkpoint, tmp_path, "whole"))
+    assert content(tmp_path / "out") == content(tmp_path / "whole")
+
+
+def test_a_call_killed_at_its_start_leaves_nothing_in_the_way(tmp_path, checkpoint, monkeypatch):
+    save_images(tmp_path / "in", SIZES[:2])
+    args = options(checkpoint, tmp_path, "out")
+    interrupt(monkeypatch, args, after=0)
+    (tmp_path / "out" / JOURNAL).write_text('{"--thresh')
+    (picture,) = (tmp_path / "out" / "pictures").iterdir()
+    picture.unlink()
+    picture.parent.rmdir()
+    assert run(*args) == 0
+
+
+def test_videos_and_a_second_model(tmp_path, make_cfg, checkpoint, monkeypatch):
+    """With the output among the images, interrupted in the images and in the second video."""
+    save_images(tmp_path / "in", SIZES)
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    for name in ("a.avi", "b.avi"):
+        write_video(clips / name, (20, 120, 220))
+    other = save_checkpoint(tmp_path / "other", make_cfg(), seed=1)
+    more = (clips, "--compare", other, "--batch-size", 2)
+    run(*options(checkpoint, tmp_path, "whole")[:2], *more, "--output", tmp_path / "whole")
+    args = (*options(checkpoint, tmp_path, "out")[:2], *more, "--output", tmp_path / "in" / "out")
+    interrupt(monkeypatch, args, after=3)
+    video, seen = predict_job.PredictJob.video, []
+
+    def broken(job, file):
+        seen.append(file.name)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        video(job, file)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt, match="the same comma"):
+        patch.setattr(predict_job.PredictJob, "video", broken)
+        run(*args)
+    assert run(*args) == 0
+    whole, out = content(tmp_path / "whole"), content(tmp_path / "in" / "out")
+    assert out.keys() == whole.keys()
+    assert out["predictions.csv"] == whole["predictions.csv"]
+    assert out["pictures/image 0.png"] == whole["pictures/image 0.png"]
+
+
+def test_a_drawing_of_a_removed_image_is_not_kept(tmp_path, checkpoint, monkeypatch):
+    """a.bmp is drawn as a.bmp.png.png while there is an a.bmp.png, and as a.bmp.png after."""
+    files = save_images(tmp_path / "in", SIZES[:3])
+    names = [tmp_path / "in" / n for n in ("a.bmp", "a.bmp.png", "b.png")]
+    for file, name in zip(files, names):
+        Image.open(file).save(name)
+        file.unlink()
+    args = options(checkpoint, tmp_path, "out")
+    interrupt(monkeypatch, args, after=2)
+    names[1].unlink()
+    assert run(*args) == 0
+    run(*options(checkpoint, tmp_path, "whole"))
+    assert content(tmp_path / "out") == content(tmp_path / "whole")
+
+
+def test_an_image_that_vanishes_or_changes_after_it_was_read(tmp_path, checkpoint, monkeypatch):
+    files = save_images(tmp_path / "in", SIZES)
+    args = options(checkpoint, tmp_path, "out")
+    read = predict_job.as_rgb
+
+    def then_changed(path):
+        pixels = read(path)
+        if path == files[0]:
+            path.unlink()
+        if path == files[1]:
+            Image.new("RGB", (80, 70)).save(path)
+        return pixels
+
+    with monkeypatch.context() as patch:
+        patch.setattr(predict_job, "as_rgb", then_changed)
+        interrupt(monkeypatch, args, after=4)
+    assert run(*args) == 0
+    run(*options(checkpoint, tmp_path, "whole"))
+    assert content(tmp_path / "out") == content(tmp_path / "whole")
+
+
+def test_a_failed_export_leaves_a_complete_prediction(tmp_path, checkpoint, monkeypatch):
+    save_images(tmp_path / "in", SIZES[:1])
+    args = options(checkpoint, tmp_path, "out", "--export", "torchscript")
+
+    def fail(*_):
+        raise UserError("cannot be exported")
+
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="cannot be exported"):
+        patch.setattr(export, "export", fail)
+        run(*args)
+    before = content(tmp_path / "out")
+    assert JOURNAL not in before and "summary.json" in before
+    with pytest.raises(UserError, match="not empty"):
+        run(*args)
+    assert content(tmp_path / "out") == before
+
+
 def test_an_export_after_an_interruption_has_its_example(tmp_path, checkpoint, monkeypatch):
     save_images(tmp_path / "in", SIZES[:1])
     args = options(checkpoint, tmp_path, "out", "--export", "torchscript", "--no-pictures")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(predict, "_export", interrupted)
+        patch.setattr(predict_job.PredictJob, "write", interrupted)
         run(*args)
     assert run(*args) == 0
     assert "model.ts" in below(tmp_path / "out")

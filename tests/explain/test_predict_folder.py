@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 from contextlib import suppress
 
 import pytest
+from filelock import FileLock
 
 from metaalign_det.errors import UserError
 from metaalign_det.explain.predict_folder import RECORD, PredictionFolder
@@ -172,10 +174,22 @@ def test_a_folder_is_one_calls_alone_and_goes_where_nothing_was_written(tmp_path
     assert files(path) == [RECORD, "a.txt"]
 
 
+def test_a_disk_that_knows_no_locks_is_warned_of(tmp_path, monkeypatch, caplog):
+    def fail(*_, **__):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(FileLock, "acquire", fail)
+    with PredictionFolder.locked(tmp_path / "a") as folder, folder.writing("a.txt") as file:
+        file.touch()
+    assert "cannot be locked" in caplog.text and files(tmp_path / "a") == [RECORD, "a.txt"]
+
+
 def test_what_is_kept_counts_as_written_by_this_call(tmp_path):
     write(tmp_path, "pictures/a.png", "pictures/b.png", "coco.json")
     folder = PredictionFolder(tmp_path)
-    assert folder.has_drawn("pictures/a.png") and not folder.has_drawn("pictures/c.png")
+    digest = folder.earlier["pictures/a.png"]
+    assert folder.written_before("pictures/a.png") == ["pictures/a.png", digest]
+    assert folder.written_before("pictures/c.png") is None
     folder.clear(keep={"pictures/a.png"})
     assert files(tmp_path) == [RECORD, "pictures/a.png"]
     assert folder.entries() == ["pictures/"]

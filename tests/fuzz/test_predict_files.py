@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metaalign_det.explain.predict import Classification
-from metaalign_det.explain.predict_folder import RECORD, PredictionFolder
-from metaalign_det.explain.predict_inputs import InputFile
-from metaalign_det.explain.predict_journal import JOURNAL, Journal
+from metaalign_det.explain.predict_folder import JOURNAL, RECORD, PredictionFolder
+from metaalign_det.explain.predict_journal import Journal
 from tests.fuzz.inputs import answers_or_explains, damaged, spoiled
 
 
@@ -38,17 +37,15 @@ CLASSIFIER = {"image": "a.png", "scores": [0.25, 0.75]}
 
 @given(data=st.data(), of=st.sampled_from([DETECTOR, CLASSIFIER]))
 def test_journals(tmp_path, data, of):
-    image = tmp_path / "a.png"
-    image.touch()
-    told = image.stat()
-    line = of | {"state": [told.st_size, told.st_mtime_ns]}
+    state, drawing = ["/in/a.png", 9, 1], ["pictures/a.png", "0f"]
+    line = of | {"state": state, "drawing": drawing}
     spoilt = spoiled(line).map(lambda e: _lines(SETTINGS, e))
     content = data.draw(spoilt | damaged(_lines(SETTINGS, line)))
     (tmp_path / JOURNAL).write_bytes(content)
     journal = Journal(tmp_path / JOURNAL, SETTINGS)
     if journal.is_there:
         answers_or_explains(journal.require_same_settings)
-    found = journal.result_of(InputFile(image, "a.png"), ("cat", "dog"))
+    found = journal.result_of("a.png", state, ("cat", "dog"), drawing)
     if isinstance(found, Classification):
         assert found.scores.shape == (2,)
     elif found is not None:
