@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..explain.predict_job import PredictJob
     from ..explain.predict_statistics import StatisticsOf
 
-INTERRUPTED = "no image was predicted on; give the same command again"
+INTERRUPTED = "give the same command again"
 
 _THRESHOLD = 0.5
 _SUMMARY = "summary.json"

@@ -180,7 +180,8 @@ class PredictJob:
 
     def _readable(self, files: Iterable[InputFile]) -> Iterator[tuple[str, NDArray]]:
         for file in files:
-            self._states[file.name] = state_of_file(file.path)
+            if self.journal is not None:
+                self._states[file.name] = state_of_file(file.path)
             try:
                 pixels = as_rgb(file.path)
             except UserError as error:
