@@ -139,8 +139,9 @@ class MetaAlignGradients(GradientSource):
         if result.finite:
             self._update_beta(result.beta_gradient, step.lr_share)
             if node.ALPHA == "relative" and measure:
-                result.telemetry[_CHANGE] = self._mean_change(step, result)
-                self._follow(role, result.telemetry[_CHANGE], warm_up)
+                change = result.telemetry[_CHANGE] = self._mean_change(step, result)
+                if change > 0:  # 0 where a schedule's lambda is: nothing was looked along
+                    self._follow(role, change, warm_up)
         metrics = self.learning.metrics()
         for name, value in result.telemetry.items():
             quantity, _, group = name.removeprefix("lookahead/").partition("/")
@@ -210,7 +211,7 @@ class MetaAlignGradients(GradientSource):
 
         While it warms up towards the same share of that change, which is about linear in alpha.
         """
-        factor = warm_up * self.cfg.RELATIVE_CHANGE / max(change, 1e-12)
+        factor = warm_up * self.cfg.RELATIVE_CHANGE / change
         alpha = self.measured_alpha.get(role, self.cfg.META_LR)
         self.measured_alpha[role] = alpha * min(2.0, max(0.5, factor))
 

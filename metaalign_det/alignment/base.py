@@ -110,6 +110,11 @@ def check_terms(method: AlignmentMethod, terms: Mapping[str, LossTerm], features
                 f"{name}: {key!r} is a {type(term).__name__}; return LossTerm(loss, weight), or "
                 "the weight of the config would be lost"
             )
+        if not str(key).startswith("loss_"):
+            raise ValueError(
+                f"{name}: {key!r} is no name of a loss: it must begin with 'loss_', by which logs "
+                "and reports know it"
+            )
         if term.loss.dim() != 0:
             raise ValueError(
                 f"{name}: {key!r} is not a scalar: its shape is {tuple(term.loss.shape)}"

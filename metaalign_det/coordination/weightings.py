@@ -138,12 +138,18 @@ class TorchJD(Weighting):
         return weights if weights.any() else torch.ones_like(weights)
 
 
+def _cagrad(c: float = 0.4) -> Weighting:
+    if not 0 <= c < 1:
+        raise ValueError(f"c must be in [0, 1), got {c}")
+    return TorchJD("CAGradWeighting", c=c)
+
+
 #: Name -> what builds it. CAGrad's c in [0, 1) is how far from the mean it may go.
 WEIGHTINGS: dict[str, Callable[..., Weighting]] = {
     "pcgrad": PCGrad,
     "gradvac": GradVac,
     "nash_mtl": NashMTL,
     "mgda": lambda: TorchJD("MGDAWeighting"),
-    "cagrad": lambda c=0.4: TorchJD("CAGradWeighting", c=c),
+    "cagrad": _cagrad,
     "upgrad": lambda: TorchJD("UPGradWeighting"),
 }

@@ -1,7 +1,7 @@
 """Which detection found which object, by the rule of the VOC devkit; numpy only, no Detectron2.
 
-The one matching behind average precision resampled over images, the error types, calibration and
-the confusion matrix, so that all of them speak of the same true positives.
+The one matching behind average precision resampled over images, the error types and calibration,
+so that all of them speak of the same true positives. (The confusion matrix is blind to classes.)
 
 Shape shorthand: N images, M detections and G ground-truth boxes in all images, K classes.
 """

@@ -15,6 +15,7 @@ from ..alignment.discriminators import (
     LocalDiscriminator,
 )
 from ..alignment.domain_losses import DOMAIN_LOSSES
+from ..config_files import meant_or_plugged_in
 from ..errors import UserError
 
 _HEADS = "set MODEL.ROI_HEADS.NAME to ContextRes5ROIHeads or ContextStandardROIHeads"
@@ -88,7 +89,10 @@ def discriminators_from_config(
 def _check(name: str, node: CfgNode) -> None:
     key = f"MODEL.DA.{name.upper()}"
     if node.LOSS not in DOMAIN_LOSSES:
-        raise UserError(f"{key}.LOSS: {node.LOSS!r} is none of {', '.join(DOMAIN_LOSSES)}")
+        raise UserError(
+            f"{key}.LOSS: {node.LOSS!r} is none of {', '.join(DOMAIN_LOSSES)}"
+            f"{meant_or_plugged_in(node.LOSS, DOMAIN_LOSSES)}"
+        )
     for option in ("LAMBDA", "GAMMA", *(("INIT_STD",) if name == "local" else ())):
         if node[option] < 0:
             raise UserError(f"{key}.{option} must be >= 0, got {node[option]}")

@@ -45,7 +45,10 @@ def check_names(cfg: CfgNode) -> None:
         name, known = values[key], [known for known, _ in registry]
         if name not in known and name not in _ALSO_LEGAL:
             hint = did_you_mean(name, known) or f"; there are {', '.join(sorted(known))}"
-            raise UserError(f"{key} {name!r} is not registered{hint}")
+            raise UserError(
+                f"{key} {name!r} is not registered{hint} (a plug-in's is where METAALIGN_PLUGINS "
+                "names its module)"
+            )
     depth = cfg.MODEL.RESNETS.DEPTH
     if cfg.MODEL.BACKBONE.NAME in _RESNETS and depth not in RESNET_DEPTHS:
         legal = ", ".join(map(str, RESNET_DEPTHS))

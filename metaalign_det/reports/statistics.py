@@ -1,4 +1,4 @@
-"""How sure a number is: the one home of means, intervals, paired comparisons and resampling.
+"""How sure a number is: means, intervals, paired comparisons and resampling.
 
 Runs that differ only in their seed are repetitions. Two methods are compared seed by seed, because
 the same seed shares its data order and its initial weights, which takes much of the spread out of
@@ -52,10 +52,11 @@ def t_interval(values: Sequence[Real], level: float = 0.95) -> Interval:
         level: confidence, in (0, 1).
 
     Returns:
-        Interval: unknown for fewer than two values.
+        Interval: unknown for fewer than two values, and where all are the same: scores of few
+            images fall on a grid, and their spread is not 0 because two fell on one point.
     """
     present = _present(values)
-    if len(present) < 2:
+    if len(present) < 2 or max(present) - min(present) <= 1e-9 * max(map(abs, present)):
         return UNKNOWN
     from scipy.special import stdtrit  # not scipy.stats, which takes a second to import
 

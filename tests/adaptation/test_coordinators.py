@@ -69,6 +69,12 @@ def test_a_resumed_run_equals_an_uninterrupted_one(name):
     assert all(torch.equal(v, averages[1][k]) for k, v in averages[0].items())
 
 
+def test_cagrads_c_is_checked():
+    pytest.importorskip("torchjd")
+    with pytest.raises(UserError, match=r"'cagrad': c must be in \[0, 1\), got 1.5"):
+        trained(*options("cagrad", "ADAPTATION.CAGRAD_C", 1.5), steps=1)
+
+
 def test_the_papers_name_of_a_role_is_an_alias():
     opts = options("metaalign", "METAALIGN.META_LR", 5.0)
     new = trained(*opts, "METAALIGN.ROLE", "alignment", steps=2).state()
@@ -99,6 +105,15 @@ def test_a_relative_alpha_comes_to_the_change_that_is_asked_for():
     h = trained(*opts, steps=16, batches=[views(0)] * 16)
     change = h.storage.history("lookahead/relative_change/alignment").latest()
     assert 0.1 < change < 0.4
+
+
+def test_a_relative_alpha_does_not_follow_what_was_measured_without_alignment():
+    opts = options(
+        "metaalign", "METAALIGN.ALPHA", "relative", "METAALIGN.RELATIVE_CHANGE_PERIOD", 1,
+        "METAALIGN.ROLE", "alignment", "MODEL.DA.LOCAL.LAMBDA", 0.0, "MODEL.DA.GLOBAL.LAMBDA", 0.0,
+    )  # fmt: skip
+    source = trained(*opts, "METAALIGN.META_LR", 0.1, steps=3).source
+    assert source.alpha_at(3, 1.0) == 0.1
 
 
 @pytest.mark.parametrize("role", ["alignment", "alternate"])

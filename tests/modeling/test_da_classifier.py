@@ -109,6 +109,7 @@ def test_joint_training_is_the_task_and_the_alignment_objective_added(
             lambda f, w: {"loss_x": f.mean()},
             r"'loss_x' is a Tensor; return LossTerm\(loss, weight\)",
         ),
+        (lambda f, w: {"": LossTerm(f.mean(), w)}, "'' is no name of a loss.*begin with 'loss_'"),
         (lambda f, w: {"loss_x": LossTerm(f.mean(1), w)}, r"'loss_x' is not a scalar: .*\(10,\)"),
         (lambda f, w: {"loss_x": LossTerm(f.mean(), w, "critic")}, "owned by 'critic'.*has none"),
         (lambda f, w: {"loss_x": LossTerm(f.detach().mean(), w)}, "depends on no parameter"),

@@ -18,6 +18,7 @@ from tests.test_configs import CONFIGS, FILES
         ("MODEL.META_ARCHITECTURE", "SWDARCN", "'SWDARCNN'"),
         ("MODEL.ROI_HEADS.NAME", "ContextRoiHeads", "did you mean '"),
         ("MODEL.BACKBONE.NAME", "vgg", "is not registered; there are .*build_resnet_backbone"),
+        ("MODEL.BACKBONE.NAME", "build_patch_backbone", "where METAALIGN_PLUGINS names its module"),
         ("MODEL.RESNETS.DEPTH", "51", "DEPTH 51: there are ResNets of depth 18, 34, 50, 101, 152"),
     ],
 )

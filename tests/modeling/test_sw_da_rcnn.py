@@ -15,6 +15,7 @@ from metaalign_det.coordination import (
     evaluate,
 )
 from metaalign_det.errors import UserError
+from metaalign_det.modeling import SWDARCNN
 from tests.coordination.toys import alignment_value, coordinated_step, relative_error
 from tests.tiny import batch, images, tiny_cfg, tiny_model
 
@@ -218,6 +219,16 @@ def test_a_domain_loss_that_a_plug_in_adds_is_a_detectors(monkeypatch):
     assert found["doubled"] == pytest.approx(2 * found["bce"])
 
 
+def test_a_detector_that_aligns_in_a_way_of_its_own_says_that_it_aligns():
+    class Own(SWDARCNN):
+        def alignment_terms(self, source, target):
+            return {}
+
+    plain = tiny_cfg(discriminators=())
+    assert not SWDARCNN(plain).aligns
+    assert Own(plain).aligns
+
+
 def test_accuracy_of_discriminators_is_recorded_per_domain():
     model = tiny_model(tiny_cfg(discriminators=ALL))
     with EventStorage() as storage:
@@ -232,7 +243,7 @@ def test_accuracy_of_discriminators_is_recorded_per_domain():
     "opts, message",
     [
         (["MODEL.DA.LOCAL.FEATURE", "res9"], "MODEL.DA.LOCAL.FEATURE: .*no output 'res9'.*res2"),
-        (["MODEL.DA.LOCAL.LOSS", "hinge"], "MODEL.DA.LOCAL.LOSS: 'hinge' is none of"),
+        (["MODEL.DA.LOCAL.LOSS", "hinge"], "'hinge' is none of.*METAALIGN_PLUGINS has to name"),
         (["MODEL.DA.GLOBAL.LAMBDA", -1.0], "MODEL.DA.GLOBAL.LAMBDA must be >= 0"),
         (["MODEL.DA.GLOBAL.GAMMA", -1.0], "MODEL.DA.GLOBAL.GAMMA must be >= 0"),
         (["MODEL.DA.LOCAL.HIDDEN", [], "MODEL.DA.CONTEXT", False], "MODEL.DA.LOCAL.HIDDEN needs"),

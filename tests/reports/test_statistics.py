@@ -31,6 +31,13 @@ def test_one_value_has_no_interval_and_decides_nothing():
     assert not interval.excludes_zero
 
 
+def test_seeds_that_gain_the_same_number_of_images_are_not_certain():
+    found = paired_difference({0: 50.0, 1: 60.0}, {0: 50.5, 1: 60.5})
+    assert found.mean == 0.5
+    assert math.isnan(found.interval.low)
+    assert not found.interval.excludes_zero
+
+
 def test_an_interval_on_one_side_of_zero_says_so():
     assert Interval(0.1, 2.0).excludes_zero
     assert Interval(-2.0, -0.1).excludes_zero

@@ -115,7 +115,9 @@ class SWDARCNN(TeachableRCNN, AdaptableModel, GeneralizedRCNN):
 
     @property
     def aligns(self) -> bool:
-        return bool(self.discriminators)
+        """Whether there are discriminators, or a subclass gives terms of its own."""
+        own = type(self).alignment_terms is not SWDARCNN.alignment_terms
+        return own or bool(self.discriminators)
 
     def backbone_stages(self) -> dict[str, tuple[str, ...]]:
         return backbone_stages(self.backbone)

@@ -20,14 +20,18 @@ from .run_log import read_peak_memory, read_training_seconds
 from .words import number, seconds
 
 _WINDOW = 0.05  # of a run: the width of the running mean of noisy scalars
-_QUANTITIES = {
-    "beta": "Stage weights β",
-    "cosine": "Cosine of task and alignment gradient",
-    "inner": "Inner product of task and alignment gradient",
-    "relative_change": "Relative change of the gradient by looking ahead",
-    "step_ratio": "Length of the inner step relative to the weights",
+_ORTHOGONAL, _PLAIN = (0.0, "orthogonal"), (1.0, "joint training")
+#: Scalar -> title and level of comparison: of the lookahead, and of PCGrad and its kin.
+_QUANTITIES: dict[str, tuple[str, tuple[float, str] | None]] = {
+    "lookahead/beta": ("Stage weights β", (1.0, "plain step")),
+    "lookahead/cosine": ("Cosine of task and alignment gradient", _ORTHOGONAL),
+    "lookahead/inner": ("Inner product of task and alignment gradient", _ORTHOGONAL),
+    "lookahead/relative_change": ("Relative change of the gradient by looking ahead", None),
+    "lookahead/step_ratio": ("Length of the inner step relative to the weights", None),
+    "projection/cosine": ("Cosine of task and alignment gradient", _ORTHOGONAL),
+    "projection/weight_alignment": ("Weight of alignment's gradient", _PLAIN),
+    "projection/weight_task": ("Weight of the task's gradient", _PLAIN),
 }
-_LEVELS = {"beta": (1.0, "plain step"), "cosine": (0.0, "orthogonal"), "inner": (0.0, "orthogonal")}
 
 
 def curves_section(comparison: Comparison) -> Section:
@@ -62,33 +66,35 @@ def curves_section(comparison: Comparison) -> Section:
 
 def discriminators_section(comparison: Comparison) -> Section:
     """How well discriminators tell the domains apart."""
-    names = _keys(comparison.groups, "da/*acc_*")
-    stems = dict.fromkeys(name.rpartition("acc_")[0] for name in names)
+    # Settings that tell other domains apart have another chance level, and a chart of their own.
+    charts: dict[tuple[str, tuple[str, ...]], list[Group]] = {}
+    for group in comparison.groups:
+        names = _keys([group], "da/*acc_*")
+        for stem in dict.fromkeys(name.rpartition("acc_")[0] for name in names):
+            prefix = f"{stem}acc_"
+            domains = tuple(n.removeprefix(prefix) for n in names if n.startswith(prefix))
+            charts.setdefault((stem, domains), []).append(group)
     blocks: list[Block] = []
     facts: dict[str, dict[str, float]] = {}
-    for stem in stems:
-        of_stem = [name for name in names if name.rpartition("acc_")[0] == stem]
-        lines, used = [], []
-        for dash, name in enumerate(of_stem):
-            lines += _lines(comparison.groups, lambda r, n=name: r.series.get(n), dash=dash)
-        for group in comparison.groups:
-            ends = [_late_mean(run.series[n]) for run in group for n in of_stem if n in run.series]
-            if ends:
-                used.append(group)
-                name = stem.removeprefix("da/").strip("_") or "domain"
-                facts.setdefault(group.label, {})[name] = mean_and_sd(ends)[0]
-        domains = [name.rpartition("acc_")[2] for name in of_stem]
-        chance = 1 / max(len(domains), 2)
-        legend = [(swatch(comparison.color(g)), g.label) for g in used]
+    for (stem, domains), groups in charts.items():
+        discriminator = stem.removeprefix("da/").strip("_")
+        scalars = [f"{stem}acc_{domain}" for domain in domains]
+        lines = []
+        for group in groups:
+            color = comparison.color(group)
+            for dash, name in enumerate(scalars):
+                lines += _lines([group], lambda r, n=name: r.series.get(n), color=color, dash=dash)
+            ends = [_late_mean(run.series[n]) for run in group for n in scalars if n in run.series]
+            facts.setdefault(group.label, {})[discriminator or "domain"] = mean_and_sd(ends)[0]
+        legend = [(swatch(comparison.color(g)), g.label) for g in groups]
         legend += [(grey_swatch(i), f"{domain} images") for i, domain in enumerate(domains)]
-        title = f"Discriminator {stem.removeprefix('da/').strip('_') or ''}".strip()
         blocks.append(
             line_chart(
-                title,
+                f"Discriminator {discriminator}".strip(),
                 lines,
                 y_label="accuracy",
                 y_range=(0.0, 1.0),
-                reference=(chance, "chance"),
+                reference=(1 / max(len(domains), 2), "chance"),
                 legend=legend,
             )
         )
@@ -108,12 +114,12 @@ def discriminators_section(comparison: Comparison) -> Section:
 
 
 def coordination_section(comparison: Comparison) -> Section:
-    """Stage weights, agreement of gradients and relative change, per stage and role."""
+    """Weights, agreement of gradients and relative change, per stage and role."""
     blocks: list[Block] = []
     facts: dict[str, dict[str, float]] = {}
     for group in comparison.groups:
-        for quantity, title in _QUANTITIES.items():
-            names = _keys([group], f"lookahead/{quantity}*")
+        for quantity, (title, level) in _QUANTITIES.items():
+            names = _keys([group], f"{quantity}*")
             if not names:
                 continue
             stages = list(dict.fromkeys(_stage(n) for n in names))
@@ -128,7 +134,6 @@ def coordination_section(comparison: Comparison) -> Section:
             legend = [(swatch(i), stage) for i, stage in enumerate(stages) if stage]
             if len(roles) > 1:
                 legend += [(grey_swatch(i), f"role {role}") for i, role in enumerate(roles)]
-            level = _LEVELS.get(quantity)
             blocks.append(
                 line_chart(f"{title}, {group.label}", lines, reference=level, legend=legend)
             )
@@ -137,7 +142,8 @@ def coordination_section(comparison: Comparison) -> Section:
             Text(
                 "A cosine below 0 says that a step for one objective undoes the other. The "
                 "relative change says how much looking ahead changes a gradient at all: near 0, "
-                "MetaAlign is joint training.",
+                "MetaAlign is joint training. Weights say how much of each gradient the shared "
+                "parameters descend: one that stays above 1 is a larger weight of that objective.",
                 "note",
             )
         )
@@ -271,7 +277,7 @@ def _keys(groups: Sequence[Group], pattern: str) -> list[str]:
 
 
 def _stage(name: str) -> str:
-    """The stage of ``lookahead/<quantity>/[<role>/]<stage>``; "" where it is of the whole step."""
+    """The stage of ``<family>/<quantity>/[<role>/]<stage>``; "" where it is of the whole step."""
     parts = name.split("/")[2:]
     if parts[:1] and parts[0] in _ROLES:
         parts = parts[1:]
