@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..loss_term import LossTerm
 from .base import Observer
 from .dann import DANNPE
 from .discriminators import VectorDiscriminator
+from .linear import kaiming_linear
 from .precision import full_precision
 
 
@@ -29,7 +30,7 @@ class BridgedDiscriminator(VectorDiscriminator):
         self, in_features: int, hidden: Sequence[int], dropout: float, num_domains: int = 2
     ) -> None:
         super().__init__(in_features, hidden, dropout, num_domains)
-        self.bridge = _bridge(hidden[-1], self.num_outputs)
+        self.bridge = kaiming_linear(hidden[-1], self.num_outputs)
 
     def bridged(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """
@@ -106,7 +107,7 @@ class GVB(DANNPE):
             entropy_offset=entropy_offset,
             stop_gradient=stop_gradient,
         )
-        self.bridge = _bridge(in_features, num_classes)
+        self.bridge = kaiming_linear(in_features, num_classes)
         self.bridge_generator = bridge_generator
         self.bridge_discriminator = bridge_discriminator
 
@@ -141,10 +142,3 @@ class GVB(DANNPE):
         vanish = full_precision(self.bridge(features)).abs().mean()
         terms["loss_gvb_bridge"] = LossTerm(vanish, self.bridge_generator)
         return terms
-
-
-def _bridge(in_features: int, out_features: int) -> nn.Linear:
-    layer = nn.Linear(in_features, out_features)
-    nn.init.kaiming_normal_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return layer

@@ -170,13 +170,6 @@ class StageWeights(nn.Module):
         return raw.tolist()
 
     @torch.no_grad()
-    def penalty(self) -> float:
-        """L_beta at the current values."""
-        if self.mode != "learned":
-            return 0.0
-        return self.weight * abs(sum(self.values()) - self.total)
-
-    @torch.no_grad()
     def set_gradient(self, beta_grad: Tensor) -> None:
         """Put d(objective)/d(raw) into ``raw.grad`` from d(objective)/d(beta).
 

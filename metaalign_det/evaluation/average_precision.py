@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -99,11 +99,11 @@ def precision_recall(
         difficult.append(truth.difficult)
         offset += len(truth.boxes)
 
-    is_difficult = _joined(difficult, bool)
+    is_difficult = joined(difficult, bool)
     positives = int((~is_difficult).sum())
-    order = np.argsort(-_joined(scores, np.float64), kind="stable")
-    hit = (_joined(overlap, np.float64) > iou_threshold)[order]
-    box = _joined(best, np.int64)[order]
+    order = np.argsort(-joined(scores, np.float64), kind="stable")
+    hit = (joined(overlap, np.float64) > iou_threshold)[order]
+    box = joined(best, np.int64)[order]
     counted = ~hit
     counted[hit] = ~is_difficult[box[hit]]
     candidates = np.flatnonzero(hit & counted)
@@ -118,7 +118,8 @@ def precision_recall(
     return Curve(recall, tp / np.maximum(tp + fp, np.finfo(np.float64).eps), positives)
 
 
-def _joined(parts: list[NDArray], dtype: DTypeLike) -> NDArray:
+def joined(parts: Iterable[NDArray], dtype: DTypeLike) -> NDArray:
+    """Arrays end to end; an empty one of this type where there is none."""
     return np.concatenate([np.zeros(0, dtype), *parts]).astype(dtype)
 
 

@@ -8,13 +8,13 @@ Shape shorthand: N images, M detections and G ground-truth boxes in all images, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
-from .average_precision import Curve, Detected, Truth, ap_11_point, inclusive_iou
+from .average_precision import Curve, Detected, Truth, ap_11_point, inclusive_iou, joined
 
 FALSE, TRUE, IGNORED = 0, 1, 2
 
@@ -66,9 +66,9 @@ def match(
         np.concatenate([np.zeros(0), *(row[i] for row in rows)]) for i in range(4)
     )
     own_box, other_box = own_box.astype(np.int64), other_box.astype(np.int64)
-    classes = _joined((d.classes for d in detected), np.int64)
-    scores = _joined((d.scores for d in detected), np.float64)
-    difficult = _joined((t.difficult for t in truths), bool)
+    classes = joined((d.classes for d in detected), np.int64)
+    scores = joined((d.scores for d in detected), np.float64)
+    difficult = joined((t.difficult for t in truths), bool)
 
     outcome = np.full(len(scores), FALSE, np.int8)
     hit = np.flatnonzero(own_iou > iou_threshold)
@@ -89,7 +89,7 @@ def match(
         other_box=other_box,
         other_iou=other_iou,
         box_image=np.repeat(np.arange(len(truths)), [len(t.boxes) for t in truths]),
-        box_class=_joined((t.classes for t in truths), np.int64),
+        box_class=joined((t.classes for t in truths), np.int64),
         difficult=difficult,
     )
 
@@ -201,7 +201,3 @@ def resampled_mean_ap(
             present[i] += 1
     with np.errstate(invalid="ignore"):
         return total / present
-
-
-def _joined(parts: Iterable[NDArray], dtype: DTypeLike) -> NDArray:
-    return np.concatenate([np.zeros(0, dtype), *parts]).astype(dtype)

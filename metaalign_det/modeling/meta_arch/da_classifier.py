@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ...adaptation.contract import AdaptableModel
 from ...alignment.base import AlignmentMethod, check_terms
 from ...alignment.domain_losses import domain_accuracy
+from ...alignment.linear import kaiming_linear
 from ...alignment.task_oriented import task_oriented_features
 from ...errors import UserError
 from ...loss_term import LossTerm, joint_losses
@@ -94,8 +95,8 @@ class DomainAdaptiveClassifier(AdaptableModel):
         self.in_feature = in_feature
         self.num_classes = num_classes
         width = backbone.output_shape()[in_feature].channels
-        self.bottleneck = _linear(width, bottleneck) if bottleneck else nn.Identity()
-        self.classifier = _linear(bottleneck or width, num_classes)
+        self.bottleneck = kaiming_linear(width, bottleneck) if bottleneck else nn.Identity()
+        self.classifier = kaiming_linear(bottleneck or width, num_classes)
         self.label_smoothing = label_smoothing
         self.alignment = alignment
         self.alignment_weight = alignment_weight or AlignmentWeight()
@@ -337,11 +338,3 @@ class DomainAdaptiveClassifier(AdaptableModel):
                 f"da/acc_{name}",
                 lambda of=of, d=d: domain_accuracy(logits[of], d),  # type: ignore[misc]
             )
-
-
-def _linear(in_features: int, out_features: int) -> nn.Linear:
-    """A linear layer initialised as in the GVB and MetaAlign code."""
-    layer = nn.Linear(in_features, out_features)
-    nn.init.kaiming_normal_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return layer
