@@ -10,7 +10,8 @@ from ..errors import UserError
 def check_unread_keys(cfg: CfgNode) -> None:
     """A method that is switched on must be one that this run has.
 
-    What a model reads is known of this package's two; one of the user's own may read anything.
+    What a model reads is known of this package's two; one of the user's own, also a subclass of
+    theirs, may read anything.
 
     Raises:
         UserError: the run would train without a method that the config asks for.

@@ -28,7 +28,8 @@ import numpy as np
 
 from ..data import build_adaptation_train_loader
 from ..errors import UserError
-from .objectives import ALIGNMENT, TASK, BatchObjectives, Vector, dot, norm
+from ..reports.statistics import t_interval
+from .objectives import ALIGNMENT, TASK, BatchObjectives, Vector, dot, norm, trainable_stages
 from .record import Progress, quietly
 from .runs import RunFolder
 
@@ -169,19 +170,16 @@ def interval(values: Sequence[float], size: bool = False) -> dict[str, float]:
         size: take the geometric mean of positive values, with the interval of their logarithms.
 
     Returns:
-        dict: ``mean``, ``low``, ``high`` and ``batches``; the interval is NaN below 2 batches.
+        dict: ``mean``, ``low``, ``high`` and ``batches``; the interval is NaN where
+            :func:`.t_interval` knows none.
     """
-    from scipy.stats import t
-
     kept = np.array([x for x in values if np.isfinite(x) and (x > 0 or not size)])
-    n = len(kept)
-    if not n:
+    if not len(kept):
         return {"mean": np.nan, "low": np.nan, "high": np.nan, "batches": 0}
     kept = np.log(kept) if size else kept
-    half = t.ppf(0.975, n - 1) * kept.std(ddof=1) / n**0.5 if n > 1 else float("nan")
-    ends = [kept.mean(), kept.mean() - half, kept.mean() + half]
-    mean, low, high = (float(np.exp(x) if size else x) for x in ends)
-    return {"mean": mean, "low": low, "high": high, "batches": n}
+    found = np.array([kept.mean(), *t_interval(kept)])
+    mean, low, high = (np.exp(found) if size else found).tolist()
+    return {"mean": mean, "low": low, "high": high, "batches": len(kept)}
 
 
 def averages(measured: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[str, dict[str, dict]]:
@@ -193,12 +191,7 @@ def averages(measured: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[str,
 
 
 def _groups(model: Any) -> dict[str, list[str]]:
-    trainable = [n for n, p in model.named_parameters() if p.requires_grad]
-    groups = {
-        stage: [n for n in trainable if any(n.startswith(f"{p}.") or n == p for p in prefixes)]
-        for stage, prefixes in model.backbone_stages().items()
-    }
-    groups = {stage: names for stage, names in groups.items() if names}
+    groups = trainable_stages(model)
     if not groups:
         raise UserError("no parameter of the backbone is trainable: see MODEL.BACKBONE.FREEZE_AT")
     return {**groups, WHOLE: [n for names in groups.values() for n in names]}

@@ -21,7 +21,6 @@ from pathlib import Path
 
 import torch
 from detectron2.layers import ROIAlign
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..coordination.ops.roi_align import TwiceDifferentiableROIAlign
@@ -200,26 +199,3 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         log.setLevel(level)
-
-
-def run_onnx(path: str | Path, image: NDArray) -> list[NDArray]:
-    """Run an exported model by onnxruntime on the CPU.
-
-    Args:
-        path: of ``model.onnx``.
-        image: float32 (3, H', W') as the module says.
-
-    Returns:
-        list: the outputs, in the order of ``model.json``.
-
-    Raises:
-        UserError: the package onnxruntime is missing.
-    """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise UserError(
-            "running ONNX needs the package onnxruntime: pip install 'metaalign_det[export]'"
-        ) from error
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return session.run(None, {"image": image})

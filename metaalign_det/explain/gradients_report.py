@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -177,6 +178,6 @@ _QUANTITIES = {
 def _cell(found: dict | None) -> str:
     if not found or not found["batches"]:
         return "–"
-    if found["batches"] < 3:
+    if found["batches"] < 3 or math.isnan(found["low"]):
         return f"{found['mean']:.3g}"
     return f"{found['mean']:.3g} ({found['low']:.2g} to {found['high']:.2g})"

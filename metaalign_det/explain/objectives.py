@@ -12,6 +12,7 @@ import torch
 from detectron2.utils.events import EventStorage
 from torch import Tensor, nn
 
+from ..adaptation.step import Batch, aligned_images, labelled_images
 from ..coordination import (
     DoubleBackwardError,
     Objective,
@@ -19,6 +20,7 @@ from ..coordination import (
     call_at,
     evaluate,
     frozen_batch_statistics,
+    is_under,
 )
 from ..coordination.second_order import second_order_term
 from ..errors import UserError
@@ -34,31 +36,22 @@ class BatchObjectives:
 
     As in a training step: the model is in training mode, both objectives see the same images, the
     regions that are sampled for the task are kept for every later evaluation, and dropout repeats
-    its masks. Nothing is tracked and nothing changes.
+    its masks. A teacher's lessons are left out. Nothing is tracked and nothing changes.
 
     Args:
         model: in training mode, with gradients wanted of what is trainable.
-        batch: ``{"source": [...], "target": [...]}``.
+        batch: named views, as the run's loader gives them.
         seed: of the random streams.
         iteration: where schedules inside the model stand.
     """
 
-    def __init__(self, model: nn.Module, batch: Mapping, seed: int, iteration: int) -> None:
+    def __init__(self, model: nn.Module, batch: Batch, seed: int, iteration: int) -> None:
         self.model = model
         self.batch = batch
         self.iteration = iteration
         self.streams = RandomStreams(seed)
         own = dict(model.named_parameters())
-        self.scope = [
-            name
-            for name, p in own.items()
-            if p.requires_grad
-            and any(
-                name == prefix or name.startswith(f"{prefix}.")
-                for prefixes in model.backbone_stages().values()
-                for prefix in prefixes
-            )
-        ]
+        self.scope = [name for names in trainable_stages(model).values() for name in names]
         #: theta: the trainable parameters, by name.
         self.params: Vector = {n: p.detach() for n, p in own.items() if p.requires_grad}
 
@@ -111,10 +104,9 @@ class BatchObjectives:
         return {n: v.detach().requires_grad_(n in self.scope) for n, v in values.items()}
 
     def _objective(self, which: str) -> Objective:
-        source, target = self.batch["source"], self.batch["target"]
         arguments = {
-            TASK: ("task_losses", source),
-            ALIGNMENT: ("alignment_terms", source, target),
+            TASK: ("task_losses", labelled_images(self.batch)),
+            ALIGNMENT: ("alignment_terms", *aligned_images(self.batch)),
         }[which]
         return Objective((lambda params: call_at(self.model, params, *arguments),))
 
@@ -123,6 +115,16 @@ class BatchObjectives:
             n: torch.zeros_like(self.params[n]) if gradients[n] is None else gradients[n].detach()
             for n in self.scope
         }
+
+
+def trainable_stages(model: nn.Module) -> dict[str, list[str]]:
+    """Names of the trainable parameters of each stage group of the backbone that has some."""
+    trainable = [n for n, p in model.named_parameters() if p.requires_grad]
+    stages = {
+        stage: [n for n in trainable if any(is_under(n, prefix) for prefix in prefixes)]
+        for stage, prefixes in model.backbone_stages().items()
+    }
+    return {stage: names for stage, names in stages.items() if names}
 
 
 def dot(a: Mapping[str, Tensor], b: Mapping[str, Tensor], names: list[str]) -> float:

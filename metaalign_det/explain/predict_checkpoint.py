@@ -20,13 +20,13 @@ from ..config_files import parse_yaml
 from ..data.catalog.classes import run_classes
 from ..engine.checkpoint_files import named_last
 from ..errors import UserError
+from ..modeling.model_kind import is_classifier
 from ..modeling.weight_files import read_weight_file
 
 logger = logging.getLogger(__name__)
 
 #: The entry of a checkpoint that holds its "config" (YAML) and its "classes" (names).
 ENTRY = "metaalign"
-_CLASSIFIER = "DomainAdaptiveClassifier"
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class TrainedModel:
     @property
     def kind(self) -> str:
         """Either "classification" or "detection"."""
-        return _kind(self.cfg)
+        return "classification" if is_classifier(self.cfg) else "detection"
 
     def build(self, device: str | None = None) -> nn.Module:
         """The model with its weights, in evaluation mode.
@@ -100,7 +100,7 @@ def open_checkpoint(path: str | Path, *, teacher: bool = False) -> TrainedModel:
 
     Raises:
         UserError: there is no checkpoint, it is none of this package or of Detectron2, no config
-            can be found for it, or it has no teacher.
+            can be found for it, its model is not registered, or it has no teacher.
     """
     file = find_checkpoint(path)
     content = read_checkpoint(file)
@@ -117,7 +117,10 @@ def open_checkpoint(path: str | Path, *, teacher: bool = False) -> TrainedModel:
         )
     cfg.MODEL.WEIGHTS = ""
     names = told.get("classes") or _registered_names(cfg)
-    count = _num_classes(cfg)
+    try:
+        count = _num_classes(cfg)
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from error
     if not names:
         logger.warning("%s does not say what its classes are called: they get numbers", file)
         names = [f"class {k}" for k in range(count)]
@@ -199,12 +202,8 @@ def _load_config(text: str | bytes, where: Path) -> CfgNode:
     return cfg
 
 
-def _kind(cfg: CfgNode) -> str:
-    return "classification" if cfg.MODEL.META_ARCHITECTURE == _CLASSIFIER else "detection"
-
-
 def _num_classes(cfg: CfgNode) -> int:
-    if _kind(cfg) == "classification":
+    if is_classifier(cfg):
         return cfg.MODEL.CLASSIFIER.NUM_CLASSES
     if cfg.MODEL.META_ARCHITECTURE == "RetinaNet":
         return cfg.MODEL.RETINANET.NUM_CLASSES

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,8 @@ from ..data.catalog.domains import (
 from ..data.formats.image_files import SUFFIXES, is_image_name, walk_images
 from ..data.loader.build import default_mapper
 from ..errors import UserError
+from ..modeling.model_kind import is_classifier
+from ..reports.run_report.domains import OTHER, SOURCE, TARGET, choose_dataset, domain_of
 
 
 @dataclass(frozen=True)
@@ -92,11 +93,6 @@ def in_batches(samples: Sequence[Sample], size: int) -> Iterator[list[Sample]]:
         yield batch
 
 
-def is_classifier(cfg: CfgNode) -> bool:
-    """Whether a run's network classifies whole images rather than finding objects."""
-    return cfg.MODEL.META_ARCHITECTURE == "DomainAdaptiveClassifier"
-
-
 def _dicts(cfg: CfgNode, where: str) -> tuple[list[dict], str]:
     of_model = "classification" if is_classifier(cfg) else "detection"
     path = Path(where).expanduser()
@@ -136,22 +132,19 @@ def _sample(dataset_dict: dict, mapped: dict) -> Sample:
 def default_sets(cfgs: Sequence[CfgNode]) -> tuple[str, str]:
     """The source and the target data set to look at when the user names none.
 
-    The target is the set of ``DATASETS.TEST`` whose name is most like that of ``DATASETS.TARGET``
-    (of the first run that has one), the source the one most like ``DATASETS.TRAIN``, or that one
-    itself where no other test set is left.
+    Names tell which of ``DATASETS.TEST`` is of which domain, as in a report (:func:`.domain_of`):
+    by the training data of the first run that has a target. Where none is of the target, one that
+    is of neither stands for it, or else the first; where no other is of the source, its training
+    data do.
 
     Raises:
         UserError: the configs name no test set.
     """
     cfg = next((c for c in cfgs if c.DATASETS.TARGET), cfgs[0])
-    tests = list(cfg.DATASETS.TEST)
+    train, tests = cfg.DATASETS.TRAIN, cfg.DATASETS.TEST
     if not tests:
         raise UserError("the run's config names no DATASETS.TEST: say which data to look at")
-
-    def likeness(name: str, names: Sequence[str]) -> int:
-        return len(os.path.commonprefix([name, names[0]])) if names else 0
-
-    target = max(tests, key=lambda name: likeness(name, cfg.DATASETS.TARGET))
-    others = [n for n in tests if n != target and likeness(n, cfg.DATASETS.TRAIN)]
-    source = max(others, key=lambda n: likeness(n, cfg.DATASETS.TRAIN), default="")
-    return source or (cfg.DATASETS.TRAIN[0] if cfg.DATASETS.TRAIN else ""), target
+    domains = {name: domain_of(name, train, cfg.DATASETS.TARGET) for name in tests}
+    target = choose_dataset(domains, TARGET) or choose_dataset(domains, OTHER) or tests[0]
+    domains.pop(target)
+    return choose_dataset(domains, SOURCE) or next(iter(train), ""), target

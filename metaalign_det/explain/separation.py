@@ -57,10 +57,6 @@ class Measured:
     def as_dict(self) -> dict[str, float]:
         return dict(self.__dict__)
 
-    def beyond_chance(self) -> bool:
-        """Whether the value is outside the 95 % range of chance."""
-        return not self.chance_low <= self.value <= self.chance_high
-
 
 def measure_separation(features: Features, seed: int = 0) -> dict[str, Measured]:
     """All numbers of the head of this module, by name; those of classes where they can be had.

@@ -12,6 +12,7 @@ from ..config import load_cfg
 from ..config_files import did_you_mean
 from ..data import register_builtin
 from ..errors import UserError
+from ..modeling.model_kind import is_classifier
 from .plan import methods_of
 from .suites import ACCURACY, DETECTION_METRICS, Benchmark, Column, Task
 
@@ -33,7 +34,7 @@ def own_benchmark(
     Raises:
         UserError: no test set, others in one config than in another, a name that a config does not
             register or that means other data in another config, data without labels, a validation
-            set that is the only test.
+            set that is the only test, a model that is not registered.
     """
     cfgs = {path: load_cfg(path, overrides) for path in methods_of(configs).values()}
     tests = _tests(cfgs)
@@ -46,7 +47,6 @@ def own_benchmark(
     shown = dict.fromkeys((*tests, *([validation] if validation else [])))
     _check_same_data(cfgs, list(shown))
     first = next(iter(cfgs.values()))
-    classifier = first.MODEL.META_ARCHITECTURE == "DomainAdaptiveClassifier"
     named = next((cfg for cfg in cfgs.values() if cfg.DATASETS.TARGET), first)
     label = "→".join("+".join(x) for x in (named.DATASETS.TRAIN, named.DATASETS.TARGET) if x)
     beside = validation if validation not in tests else ""
@@ -55,7 +55,7 @@ def own_benchmark(
         title=label,
         tasks=(Task(label, validation=(beside,) if beside else (), folder=""),),
         columns=tuple(Column(name, label, name) for name in tests),
-        metrics=(ACCURACY,) if classifier else DETECTION_METRICS,
+        metrics=(ACCURACY,) if is_classifier(first) else DETECTION_METRICS,
         validation="" if beside else validation,
         validation_columns=(Column(beside, label, beside),) if beside else (),
     )

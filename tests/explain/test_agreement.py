@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from metaalign_det.adaptation.objectives import Objectives
+from metaalign_det.adaptation.step import StepContext
 from metaalign_det.errors import UserError
 from metaalign_det.explain import agreement_pictures
 from metaalign_det.explain.agreement import (
@@ -18,9 +20,11 @@ from metaalign_det.explain.agreement import (
     interval,
     measure_agreement,
 )
+from metaalign_det.explain.gradients_report import _cell
 from metaalign_det.explain.objectives import ALIGNMENT, TASK, BatchObjectives
 from metaalign_det.explain.runs import open_runs
-from tests.explain.toys import Quadratic
+from tests.explain.conftest import detector_cfg, write_run
+from tests.explain.toys import Quadratic, Watched
 
 SCALES = (1.0, 2.0)
 
@@ -96,6 +100,33 @@ def test_the_sum_of_both_halves_is_the_gradient_of_the_inner_product(toy):
             assert sum(float(h[name][i]) for h in halves) == pytest.approx(slope, rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    "views",
+    [
+        ("source", "target"),
+        ("source", "target", "target_strong"),
+        ("source_strong", "target_strong"),
+        ("source_strong", "target", "target_strong"),
+        ("source", "source_strong", "target", "target_strong"),
+        ("source",),
+    ],
+)
+def test_the_images_are_those_of_a_training_step(toy, views):
+    model = Watched(toy.p, toy.q, toy.c, toy.backbone["theta"].detach())
+    model.alignment_needs_target = "target" in "".join(views)
+    batch = {view: [{"scale": 1.0, "view": view}] for view in views}
+    step = StepContext(model)
+    training = Objectives(step, [batch])
+    for objective in (training.task(), training.alignment()):
+        for _, part in objective:
+            part(step.parameters)
+    trained_on, model.seen = model.seen, []
+    with BatchObjectives(model, batch, 0, 0).open() as objectives:
+        objectives.gradient(TASK)
+        objectives.gradient(ALIGNMENT)
+    assert len(trained_on) == 2 and model.seen == trained_on
+
+
 def test_batches_that_differ_in_scale_alone_agree_perfectly(toy):
     found = measured(toy).at_theta["all"]
     assert found["cosine_task_batches"] == [pytest.approx(1)]
@@ -112,6 +143,12 @@ def test_intervals_are_students_and_of_sizes_geometric():
     assert found["high"] - 2 == pytest.approx(4.303 / 3**0.5, rel=1e-3)
     assert interval([1.0, 100.0], size=True)["mean"] == pytest.approx(10)
     assert np.isnan(interval([])["mean"])
+
+
+def test_a_mean_without_an_interval_stands_alone_in_the_table():
+    known = {"mean": 0.5, "low": 0.25, "high": 0.75, "batches": 4}
+    assert _cell(known) == "0.5 (0.25 to 0.75)"
+    assert _cell({**known, "low": np.nan, "high": np.nan}) == "0.5"
 
 
 def test_the_charts_have_every_run_however_many(toy, tmp_path, monkeypatch):
@@ -153,6 +190,16 @@ class TestRun:
         ).at_theta
         parts = sum(found[s]["inner"][0] for s in ("stem+res2", "res3", "res4"))
         assert parts == pytest.approx(found[WHOLE]["inner"][0], rel=1e-6)
+
+    @pytest.mark.parametrize("views", [("strong", "strong"), ("both", "both")])
+    def test_strong_views_are_measured_too(self, views, datasets, tmp_path):
+        source, target = views
+        cfg = detector_cfg("INPUT.VIEWS.SOURCE", source, "INPUT.VIEWS.TARGET", target)
+        (run,) = open_runs([str(write_run(tmp_path / "run", cfg))])
+        found = measure_agreement(
+            run, 5, run.checkpoint(), batches=1, alphas=[], second_order=False
+        ).at_theta
+        assert np.isfinite(found[WHOLE]["cosine"][0])
 
     def test_runs_without_discriminators_do_not_align(self, runs):
         assert aligns(runs["swda"])

@@ -9,11 +9,17 @@ import pytest
 import torch
 
 from metaalign_det.errors import UserError
-from metaalign_det.explain.export import Exportable, describe, export, run_onnx
+from metaalign_det.explain.export import Exportable, describe, export
 from metaalign_det.explain.predict import Predictor
 from tests.explain.checkpoints import classifier_cfg, detector_cfg, save_checkpoint, save_images
 
 CFGS = {"detection": detector_cfg, "classification": classifier_cfg}
+
+
+def run_onnx(path, image):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return session.run(None, {"image": image})
 
 
 @pytest.fixture(params=list(CFGS))

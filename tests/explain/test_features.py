@@ -7,12 +7,15 @@ import pytest
 import torch
 from detectron2.structures import Boxes
 
+from metaalign_det.data import register_image_folder
 from metaalign_det.errors import UserError
 from metaalign_det.explain import feature_pictures
 from metaalign_det.explain.feature_pictures import draw_embedding
 from metaalign_det.explain.features import Features, balanced, extract_features
 from metaalign_det.explain.runs import open_runs
 from metaalign_det.explain.samples import default_sets, in_batches, read_samples
+from tests.explain.checkpoints import classifier_cfg, save_images
+from tests.explain.toys import register_own
 
 
 @pytest.fixture
@@ -152,6 +155,41 @@ def test_default_sets_are_those_named_like_source_and_target(run):
     cfg.DATASETS.TEST = ()
     with pytest.raises(UserError, match=r"DATASETS\.TEST"):
         default_sets([cfg])
+
+
+@pytest.mark.parametrize(
+    ("train", "target", "tests", "expected"),
+    [
+        (["photos_train"], ["photos_night_train"], ["photos_night_val", "photos_val"],
+         ("photos_val", "photos_night_val")),
+        (["photos_night_train"], ["photos_train"], ["photos_night_val", "photos_val"],
+         ("photos_night_val", "photos_val")),
+        (["visda_train"], ["visda_validation"], ["visda_validation"],
+         ("visda_train", "visda_validation")),
+        (["a_train"], ["b_train"], ["b_val", "b_test", "a_val", "a_test"], ("a_test", "b_test")),
+        (["a_train"], [], ["a_test", "b_test"], ("a_test", "b_test")),
+        (["a_train"], [], ["a_test"], ("a_train", "a_test")),
+        (["a_train"], ["b_train"], ["a_test"], ("a_train", "a_test")),
+    ],
+)  # fmt: skip
+def test_default_sets_are_those_of_a_report(run, train, target, tests, expected):
+    cfg = run.cfg.clone()
+    cfg.defrost()
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TARGET, cfg.DATASETS.TEST = train, target, tests
+    assert default_sets([cfg]) == expected
+
+
+def test_a_classifier_of_a_name_of_its_own_looks_at_classified_images(
+    tmp_path, catalog, monkeypatch
+):
+    register_own(monkeypatch)
+    cfg = classifier_cfg()
+    cfg.MODEL.META_ARCHITECTURE = "OwnClassifier"
+    for name in ("cat", "dog"):
+        save_images(tmp_path / name)
+    register_image_folder("own_photos", str(tmp_path))
+    cfg.DATASETS.TRAIN = ("own_photos",)
+    assert [s.classes.tolist() for s in read_samples(cfg, "own_photos")] == [[0]] * 3 + [[1]] * 3
 
 
 def test_balanced_takes_equally_many_of_both_domains():

@@ -19,6 +19,7 @@ from tests.explain.checkpoints import (
     save_checkpoint,
     save_images,
 )
+from tests.explain.toys import register_own
 from tests.tiny import tiny_model
 
 
@@ -112,6 +113,25 @@ def test_a_classifier_gives_its_top_k(tmp_path):
     top = result.top(2)
     assert [p for _, p in top] == sorted((p for _, p in top), reverse=True)
     assert len(result.top(99)) == 3 and sum(p for _, p in result.top(99)) == pytest.approx(1)
+
+
+def test_a_classifier_of_a_name_of_its_own_is_one(tmp_path, monkeypatch):
+    register_own(monkeypatch)
+    (file,) = save_images(tmp_path, sizes=[(40, 30)])
+    cfg = classifier_cfg()
+    cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.ROI_HEADS.NUM_CLASSES = "OwnClassifier", 80
+    path = save_checkpoint(tmp_path / "run", cfg)
+    assert isinstance(Predictor.from_checkpoint(path)(file), Classification)
+
+
+def test_a_model_whose_plug_in_is_missing_is_the_users_to_fix(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        register_own(patch)
+        cfg = classifier_cfg()
+        cfg.MODEL.META_ARCHITECTURE = "OwnClassifier"
+        path = save_checkpoint(tmp_path / "run", cfg)
+    with pytest.raises(UserError, match="pth: .*'OwnClassifier' is not registered.*PLUGINS"):
+        Predictor.from_checkpoint(path)
 
 
 def test_without_the_entry_config_yaml_and_the_registered_data_tell(tmp_path, catalog):

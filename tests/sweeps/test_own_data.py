@@ -11,6 +11,7 @@ from metaalign_det.sweeps.own_data import own_benchmark
 from metaalign_det.sweeps.plan import plan_runs
 from metaalign_det.sweeps.suites import ACCURACY, DETECTION_METRICS
 from metaalign_det.sweeps.tables import choose, make_rows
+from tests.explain.toys import register_own
 from tests.sweeps.fake_training import CONFIG, calls, run_tool, sweep
 
 OWN = """
@@ -58,6 +59,13 @@ def test_the_task_is_named_after_source_and_target_and_has_a_column_for_each_tes
 def test_data_with_boxes_gets_the_metrics_of_detection(own):
     (own / "dann.yaml").write_text(OWN.replace("DomainAdaptiveClassifier", "SWDARCNN"))
     assert own_benchmark(files(own, "dann")).metrics == DETECTION_METRICS
+
+
+@pytest.mark.parametrize("name", ["OwnClassifier", "FromScratch"])
+def test_a_classifier_of_a_name_of_its_own_gets_that_of_classification(own, name, monkeypatch):
+    register_own(monkeypatch)
+    (own / "dann.yaml").write_text(OWN.replace("DomainAdaptiveClassifier", name))
+    assert own_benchmark(files(own, "dann")).metrics == (ACCURACY,)
 
 
 def test_a_run_stays_where_it_is_whatever_other_configs_are_swept_with_it(own):
