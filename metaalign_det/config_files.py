@@ -26,9 +26,35 @@ CONFIG_ROOT = next(
     Path(__file__).parent / "configs",
 )
 
-# Plain data only; the C parser, where PyYAML has it, takes a tenth of the time.
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MOST_VALUES = 100_000  # in one file; a config has some hundreds
+
+
+# Plain data only; the C parser, where PyYAML has it, takes a tenth of the time.
+class UniqueKeyLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """Refuses a key that stands twice in one mapping, of which YAML readers keep the last.
+
+    What it raises is a ``yaml.constructor.ConstructorError`` that names the key and both lines.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        super().__init__(stream)
+        self._checked: set[int] = set()
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        if id(node) not in self._checked:  # afterwards it has what << brought, too
+            self._checked.add(id(node))
+            lines: dict[tuple[str, str], int] = {}
+            for key, _ in node.value:
+                if not isinstance(key, yaml.ScalarNode) or key.value == "<<":
+                    continue
+                name, line = (key.tag, key.value), key.start_mark.line + 1
+                if name in lines:
+                    raise yaml.constructor.ConstructorError(
+                        problem=f"the key {key.value!r} stands in line {lines[name]} and again in "
+                        f"line {line}; write all of it in one place"
+                    )
+                lines[name] = line
+        super().flatten_mapping(node)
 
 
 def find_config(name: str | Path, folder: str | Path = "") -> Path:
@@ -66,7 +92,7 @@ def parse_yaml(text: str | bytes, where: str) -> Any:
         UserError: no YAML, a value that Python has none for, or too much of it.
     """
     try:
-        tree = yaml.load(text, Loader=_LOADER)
+        tree = yaml.load(text, Loader=UniqueKeyLoader)
     # PyYAML's conversions fail in ways of their own: 2024-99-99, !!int '', numbers of 5,000 digits.
     except (
         *(yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, OverflowError),

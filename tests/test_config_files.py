@@ -133,6 +133,24 @@ def test_what_is_no_config_is_one_sentence(here, data):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["SOLVER:\n  BASE_LR: 1\nSEED: 3\nSOLVER:\n  MAX_ITER: 3\n", "{SOLVER: {}, SOLVER: {}}"],
+)
+def test_a_key_that_stands_twice_is_an_error(here, text):
+    (here / "a.yaml").write_text(text)
+    with pytest.raises(UserError, match="a.yaml .*key 'SOLVER' stands in line 1 and again in"):
+        load_cfg("a.yaml")
+
+
+def test_a_key_may_replace_one_that_an_alias_brings(here):
+    (here / "a.yaml").write_text(
+        "A: &a {X: 1, Y: 2}\nB: &b\n  <<: *a\n  Y: 3\nC:\n  <<: *b\n  X: 4\n"
+    )
+    found = read_config(here / "a.yaml")
+    assert (found["B"], found["C"]) == ({"X": 1, "Y": 3}, {"X": 4, "Y": 3})
+
+
 def test_an_empty_file_changes_nothing(here):
     write(here / "a.yaml", "# nothing yet\n")
     assert load_cfg("a.yaml") == load_cfg()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from detectron2.utils.file_io import PathManager
 
@@ -53,7 +55,7 @@ def check_weights(path: str) -> str:
     return local
 
 
-def load_weights(checkpointer: DurableCheckpointer, path: str) -> None:
+def load_weights(checkpointer: DurableCheckpointer, path: str) -> Mapping[str, Any]:
     """Load weights, and nothing else of a checkpoint, into the checkpointer's model.
 
     Files of Detectron2 and of this package go through Detectron2's checkpointer, torchvision's
@@ -66,17 +68,22 @@ def load_weights(checkpointer: DurableCheckpointer, path: str) -> None:
         path: as ``MODEL.WEIGHTS``; "" loads nothing, and makes random weights under FrozenBN
             trainable.
 
+    Returns:
+        Mapping: what a checkpoint of this package says of its run
+        (:func:`~.durable_checkpointer.describe_run`); empty for other files.
+
     Raises:
         UserError: the file is missing, damaged, holds more than weights, or fits nowhere.
     """
     local = check_weights(path)
     if not local:
         temper_random_weights(checkpointer.model)
-        return
+        return {}
     if is_foreign_checkpoint(local):
         load_pretrained(checkpointer.model, local)
-        return
-    checkpointer.resume_or_load(path, resume=False)
+        return {}
+    about = checkpointer.resume_or_load(path, resume=False).get("metaalign")
+    return about if isinstance(about, Mapping) else {}
 
 
 def _name(path: str) -> str:

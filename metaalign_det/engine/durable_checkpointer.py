@@ -195,14 +195,18 @@ class DurableCheckpointer(DetectionCheckpointer):
                 ) from e
         return saved["iteration"]
 
-    def evaluate_last(self) -> None:
+    def evaluate_last(self) -> tuple[dict[str, Any], str]:
         """Load the weights alone of the newest checkpoint that reads and verifies.
+
+        Returns:
+            tuple: what it says of its run (:func:`describe_run`), and its path.
 
         Raises:
             UserError: there is none, or it is of another model.
         """
         path, content = self._newest()
         self._load_exactly(weights_in(content, path), path)
+        return content["metaalign"], path
 
     def is_whole(self, name: str, iteration: int) -> bool:
         """Whether ``<name>.pth`` is there, undamaged, and of this iteration."""

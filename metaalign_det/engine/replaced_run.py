@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +18,8 @@ _WRITTEN = re.compile(
     r"model_(\d{1,18}|final|best|selected|oracle)\.pth|events\.out\.tfevents\..+|"
     + "|".join(map(re.escape, _NAMES))
 )
+# What evaluators write: see report_path in ../evaluation.
+_REPORT = re.compile(r"(voc|detections|confusion|predictions)_.+\.(json|png)")
 
 
 def remove_run(folder: str | Path) -> None:
@@ -30,10 +31,12 @@ def remove_run(folder: str | Path) -> None:
     folder = Path(folder)
     for file in _run_files(folder):
         file.unlink(missing_ok=True)
-    for inside in _evaluations(folder):
-        shutil.rmtree(inside)
-    with suppress(OSError):  # it is not there, or not empty
-        (folder / "teacher").rmdir()
+    for file in reports_of(folder):
+        file.unlink(missing_ok=True)
+    emptied = [f for e in _evaluations(folder) for f in (*sorted(e.rglob("*"), reverse=True), e)]
+    for inside in (*emptied, folder / "teacher"):
+        with suppress(OSError):  # not there, no folder, or not empty
+            inside.rmdir()
     if (folder / "metrics.json").is_file():
         os.truncate(folder / "metrics.json", 0)
 
@@ -41,7 +44,7 @@ def remove_run(folder: str | Path) -> None:
 def run_bytes(folder: str | Path) -> int:
     """Bytes of what :func:`remove_run` would remove."""
     folder = Path(folder)
-    return bytes_of([*_run_files(folder), *(f for e in _evaluations(folder) for f in e.rglob("*"))])
+    return bytes_of([*_run_files(folder), *reports_of(folder)])
 
 
 def checkpoints_left(folder: str | Path) -> list[Path]:
@@ -56,6 +59,12 @@ def _run_files(folder: Path) -> list[Path]:
     """Files of a training, ``last_checkpoint`` first: it must not name what is gone."""
     found = [f for f in folder.glob("*") if _WRITTEN.fullmatch(f.name)]
     found.sort(key=lambda f: (f.name != "last_checkpoint", f.name))
+    return [f for f in found if f.is_file() or f.is_symlink()]
+
+
+def reports_of(folder: Path) -> list[Path]:
+    """Files of the evaluations of a training."""
+    found = [f for e in _evaluations(folder) for f in e.rglob("*") if _REPORT.fullmatch(f.name)]
     return [f for f in found if f.is_file() or f.is_symlink()]
 
 

@@ -24,7 +24,7 @@ from .checkpoint_files import checkpoint_files
 from .durable_checkpointer import DurableCheckpointer
 from .faults import explained_fault, free_bytes, megabytes
 from .processes import decided_by_the_first
-from .replaced_run import bytes_of, checkpoints_left, remove_run, run_bytes
+from .replaced_run import bytes_of, checkpoints_left, remove_run, reports_of, run_bytes
 from .writers import TrackingWriter
 
 logger = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ def check_unused(folder: str | Path) -> None:
     found = [f.name for f in checkpoint_files(folder)]
     metrics = folder / "metrics.json"
     found += ["metrics.json"] if metrics.is_file() and metrics.stat().st_size else []
-    found += ["inference"] if (folder / "inference").is_dir() else []
+    found += ["inference"] if reports_of(folder) else []
     if not found:
         return
     go_on = (

@@ -17,8 +17,9 @@ from ..data import check_data, register_all
 from ..data.catalog.reading import read_once
 from ..errors import UserError
 from ..files import write_text
-from .checkpoint import check_weights, load_weights
+from .checkpoint import check_weights
 from .durable_checkpointer import DurableCheckpointer
+from .evaluated_weights import load_to_evaluate
 from .faults import explained_faults
 from .processes import decided_by_the_first
 from .run_folder import StartRun, check_unused, evaluation_folder, locked_folder
@@ -104,10 +105,7 @@ def evaluate(
         check_start(cfg, resume=resume, train=bool(cfg.TEST.ADAPTIVE_BN))
         model = AdaptationTrainer.build_model(cfg)
         checkpointer = DurableCheckpointer(model, save_dir=run_folder)
-        if resume:
-            checkpointer.evaluate_last()
-        else:
-            load_weights(checkpointer, cfg.MODEL.WEIGHTS)
+        load_to_evaluate(checkpointer, cfg, resume=resume)
         log_settings(cfg, model, command_line)
         if comm.is_main_process():
             write_text(f"{cfg.OUTPUT_DIR}/config.yaml", cfg.dump())

@@ -29,10 +29,12 @@ WRITTEN = (
     "model_final.safetensors", "model_oracle.pth", "model_selected.pth", "selection.json",
     "selection_predictions.npz", "events.out.tfevents.1.host.2.0", "wandb_run_id.txt",
     "mlflow_run_id.txt", "inference/a/voc_a.json", "teacher/inference/a/voc_a.json",
+    "inference/a/detections_a.json", "inference/b/c/confusion_b_c.png",
 )  # fmt: skip
 USERS = (
     "notes.txt", "pretrained.pth", "model_mine.pth", "model_0000009.safetensors",
     "selection_notes.md", "wandb/run/a", "teacher/notes.txt", "eval-1/inference/a.json",
+    "inference/my_notes.txt", "inference/a/hand/corrected.json", "inference/a/voc.json",
 )  # fmt: skip
 
 
@@ -43,14 +45,15 @@ def test_removing_a_run_leaves_what_is_not_its(tmp_path):
     remove_run(tmp_path)
     assert left(tmp_path) == sorted(["metrics.json", *USERS])
     assert (tmp_path / "metrics.json").read_bytes() == b""
-    assert not (tmp_path / "inference").exists()
+    assert not (tmp_path / "inference" / "b").exists()
     remove_run(tmp_path / "missing")
 
 
 def test_the_folder_of_the_averages_scores_goes_when_it_is_empty(tmp_path):
-    write(tmp_path, "teacher/inference/a/voc_a.json")
+    write(tmp_path, "teacher/inference/a/voc_a.json", "inference/a/voc_a.json")
     remove_run(tmp_path)
     assert not (tmp_path / "teacher").exists()
+    assert not (tmp_path / "inference").exists()
 
 
 @pytest.mark.parametrize("file", ["config.yaml", "model_final.pth"])
@@ -77,7 +80,7 @@ def test_folders_and_links_do_not_stop_it_half_way(tmp_path):
 
 def test_a_removed_run_leaves_its_folder_unused(tmp_path):
     save(small_run(tmp_path, steps=1))
-    write(tmp_path, "inference/a.json", "metrics.json")
+    write(tmp_path, "inference/a/voc_a.json", "metrics.json")
     remove_run(tmp_path)
     check_unused(tmp_path)
 
