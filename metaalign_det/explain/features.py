@@ -146,7 +146,11 @@ def balanced(features: Features, most: int, rng: np.random.Generator) -> Feature
     of_domain = [np.flatnonzero(features.domains == d) for d in (0, 1)]
     count = min(most, *map(len, of_domain))
     if count < 10:
-        raise UserError(f"features of {count} examples of a domain are too few: give more --images")
+        domain = "target" if len(of_domain[1]) < len(of_domain[0]) else "source"
+        raise UserError(
+            f"features of {count} examples of the {domain} are too few, 10 are wanted: give more "
+            f"--images, or name a larger data set by --{domain}"
+        )
     rows = [rng.choice(rows, count, replace=False) for rows in of_domain]
     images = min(len(np.unique(features.images[r])) for r in rows)
     if images < FOLDS:

@@ -197,7 +197,7 @@ def test_balanced_takes_equally_many_of_both_domains():
     features = Features(np.arange(50.0)[:, None], domains, np.full(50, -1), np.arange(50))
     found = balanced(features, 15, np.random.default_rng(0))
     assert np.bincount(found.domains).tolist() == [15, 15]
-    with pytest.raises(UserError, match="--images"):
+    with pytest.raises(UserError, match="5 examples of the target are .*--images.* by --target"):
         balanced(features.subset(np.arange(35)), 15, np.random.default_rng(0))
 
 
