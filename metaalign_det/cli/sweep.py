@@ -151,13 +151,12 @@ def sweep(
 ) -> list[Failure]:
     """What the command line says; returns the runs that failed."""
     from ..sweeps.differences import read_pairs
-    from ..sweeps.label_free import choose_by_validator, selection_overrides
+    from ..sweeps.label_free import choose_by_validator
     from ..sweeps.plan import Pretraining, plan_runs, with_a_choice
     from ..sweeps.runs import check_made_by
     from ..sweeps.tables import check_validation, choose, report
 
-    overrides = [*selection_overrides(args.select_by), *args.opts]
-    benchmark = _benchmark(args, overrides)
+    benchmark = _benchmark(args)
     variants = read_variants(args.variant)
     selecting = args.select or bool(args.select_by)
     if args.select and args.select_by:
@@ -180,10 +179,11 @@ def sweep(
             args.configs,
             seeds,
             args.output,
-            overrides=overrides,
+            overrides=args.opts,
             variants=variants,
             pretraining=pretraining,
             processes=_processes(args),
+            select_by=args.select_by,
         )
 
     launch = _launcher(args, train_command)
@@ -293,7 +293,7 @@ def _launcher(
     return launch
 
 
-def _benchmark(args: argparse.Namespace, overrides: Sequence[str]) -> Benchmark:
+def _benchmark(args: argparse.Namespace) -> Benchmark:
     """The one that is named, or the configs' own data."""
     from ..sweeps.own_data import own_benchmark
 
@@ -302,7 +302,7 @@ def _benchmark(args: argparse.Namespace, overrides: Sequence[str]) -> Benchmark:
     if args.benchmark is None:
         if args.tasks:
             raise UserError("--tasks chooses among the tasks of a --benchmark")
-        return own_benchmark(args.configs, overrides=overrides, validation=args.val or "")
+        return own_benchmark(args.configs, overrides=args.opts, validation=args.val or "")
     if args.val:
         raise UserError(f"--val is for data of your own; {args.benchmark} has its own validation")
     benchmark = get_benchmark(args.benchmark)

@@ -33,7 +33,7 @@ _TAKES_EFFECT = re.compile(
     r"SOLVER\.(MAX_ITER|BASE_LR|STEPS|GAMMA|LR_SCHEDULER_NAME|WARMUP_(FACTOR|ITERS|METHOD)|"
     r"BASE_LR_END|NUM_DECAYS|RESCALE_INTERVAL|INVERSE_(GAMMA|POWER)|DISCRIMINATOR\.BASE_LR)"
 )
-_CHANGES_NOTHING = re.compile(
+CHANGES_NOTHING = re.compile(
     r"OUTPUT_DIR|VERSION|VIS_PERIOD|CUDNN_BENCHMARK|MODEL\.(WEIGHTS|DEVICE)|DATASETS\.TEST|"
     r"TEST\.(?!PRECISE_BN\.).*|DATALOADER\.NUM_WORKERS|INPUT\.CLASSIFICATION\.CACHE_MB|"
     r"INPUT\.\w+_TEST|SOLVER\.(CHECKPOINT_\w+|REFERENCE_WORLD_SIZE)|METAALIGN\.TELEMETRY_PERIOD|VIS\..*|LOGGING\..*"
@@ -110,7 +110,7 @@ def _leaves(tree: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _may_change(key: str) -> bool:
-    return bool(_TAKES_EFFECT.fullmatch(key) or _CHANGES_NOTHING.fullmatch(key))
+    return bool(_TAKES_EFFECT.fullmatch(key) or CHANGES_NOTHING.fullmatch(key))
 
 
 @cache

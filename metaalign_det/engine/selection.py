@@ -23,7 +23,10 @@ from detectron2.utils import comm
 
 from ..errors import UserError
 from ..evaluation.label_free import Inputs
+from ..evaluation.label_free.collect import check_model
+from ..evaluation.label_free.ensemble import ENSV
 from ..evaluation.label_free.outcome import PREDICTIONS_FILE, Candidate, Chosen, Outcome
+from ..reports.metrics import by_dataset
 from .durable_checkpointer import DurableCheckpointer
 from .ending import has_ended
 from .selection_committee import Committee
@@ -59,22 +62,23 @@ class SelectionHook(HookBase):
     as they were. What it knows is in the checkpoint, so that a resumed run selects as an
     uninterrupted one does.
 
-    A validator that compares candidates (EnsV) compares those so far: the ensemble grows, all
-    scores are computed anew, and the newest is kept if it beats the one that was kept. An earlier
-    one that was dropped cannot come back, since its weights are gone.
+    A validator that compares candidates (EnsV, any that needs the ensemble) compares those so far:
+    the ensemble grows, all scores are computed anew, and the newest is kept if it beats the one
+    that was kept. An earlier one that was dropped cannot come back, since its weights are gone.
 
     Args:
         cfg: ``SELECTION``, ``TEST.EVAL_PERIOD`` and the data sets are used.
         checkpointer: of the trainer; what is kept is saved as it saves.
 
     Raises:
-        UserError: the config asks for what cannot be.
+        UserError: the config asks for what cannot be, or for what the model does not give.
     """
 
     def __init__(self, cfg: CfgNode, checkpointer: DurableCheckpointer) -> None:
         self.cfg = cfg
         self._checkpointer = checkpointer
         self.data = SelectionData(cfg)
+        check_model(checkpointer.model, self.data.task, self.data.needs)
         self.chooser = self.data.chooser
         self._tests = tuple(cfg.DATASETS.TEST)
         self._oracle = cfg.SELECTION.ORACLE
@@ -85,7 +89,8 @@ class SelectionHook(HookBase):
             )
         self._judged: set[int] = set()  # iterations; known to all processes, unlike the rest
         self._candidates: list[Candidate] = []
-        self._committee = Committee()
+        self._comparing = [v for v in self.data.validators if "ensemble" in v.needs]
+        self._committee = Committee(classes_alone=all(v is ENSV for v in self._comparing))
         keeper = _weights_only(checkpointer)
         period = cfg.TEST.EVAL_PERIOD
         mode = "max" if self.chooser.higher_is_better else "min"
@@ -162,37 +167,30 @@ class SelectionHook(HookBase):
         comm.synchronize()
 
     def _scores(self, inputs: Inputs, iteration: int) -> dict[str, float]:
-        if "ensemble" in self.data.needs:
+        if self._comparing:
             self._committee.add(iteration, inputs.target.probabilities)
             inputs = inputs.with_ensemble(self._committee.mean)
         return {v.name: v(inputs) for v in self.data.validators}
 
     def _rescore(self) -> None:
-        """Under a grown ensemble every earlier candidate's agreement is another."""
-        if not len(self._committee):
-            return
-        agreement = self._committee.agreement()
-        self._candidates = [
-            Candidate(c.iteration, {**c.scores, "ensv": agreement[c.iteration]}, c.metrics)
-            for c in self._candidates
-        ]
+        """Under a grown ensemble every earlier candidate has another score."""
         keeper = self._keepers[SELECTED]
-        if self.chooser.name == "ensv" and keeper.best_iter is not None:
-            keeper.best_metric = agreement[keeper.best_iter]
+        for validator in self._comparing:
+            scores = self._committee.scores(validator)
+            self._candidates = [
+                Candidate(c.iteration, {**c.scores, validator.name: scores[c.iteration]}, c.metrics)
+                for c in self._candidates
+            ]
+            if validator is self.chooser and keeper.best_iter is not None:
+                keeper.best_metric = scores[keeper.best_iter]
+                if not math.isfinite(keeper.best_metric):  # nothing would be better than NaN
+                    keeper.best_metric = keeper.best_iter = None
 
     def _metrics(self) -> dict[str, dict[str, float]]:
         """The evaluation of this iteration; a teacher's scores as ``teacher/<metric>``."""
-        results = dict(getattr(self.trainer, "_last_eval_results", None) or {})
-        teacher = results.pop("teacher", {})
-        # Detectron2 leaves the name out where there is one data set.
-        only = self._tests[0] if len(self._tests) == 1 else None
-        student, teacher = ({only: r} if only and r else r for r in (results, teacher))
-        found: dict[str, dict[str, float]] = {}
-        for prefix, by_name in (("", student), ("teacher/", teacher)):
-            for name in self._tests:
-                scores = flatten_results_dict(by_name.get(name) or {})
-                found.setdefault(name, {}).update({prefix + k: float(v) for k, v in scores.items()})
-        return {name: scores for name, scores in found.items() if scores}
+        results = getattr(self.trainer, "_last_eval_results", None) or {}
+        found = by_dataset(flatten_results_dict(results), self._tests)
+        return {name: {k: float(v) for k, v in scores.items()} for name, scores in found.items()}
 
     def _oracle_metric(self, metrics: Mapping[str, Mapping[str, float]]) -> str:
         found = metrics.get(self._oracle, {})

@@ -28,7 +28,8 @@ class SelectionData:
         cfg: ``SELECTION`` and ``DATASETS`` are used.
 
     Raises:
-        UserError: an unknown validator, one for the other kind of model, no target.
+        UserError: an unknown validator, one for the other kind of model, no target, images that
+            are to be mixed and come alone.
     """
 
     def __init__(self, cfg: CfgNode) -> None:
@@ -48,6 +49,7 @@ class SelectionData:
         for validator in self.validators:
             check_task(validator, self.task)
         self.needs = {need for v in self.validators for need in v.needs}
+        self._check_pairs(cfg)
         self.target = _loader(cfg, self.task, targets, labelled=False)
         self.source = None
         if {"source", "source_detections"} & self.needs:
@@ -59,6 +61,20 @@ class SelectionData:
     def chooser(self) -> Validator:
         """The validator that chooses."""
         return self.validators[0]
+
+    def _check_pairs(self, cfg: CfgNode) -> None:
+        """Images of a batch are mixed with each other."""
+        mixing = next((v.name for v in self.validators if "mixtures" in v.needs), "")
+        alone = (
+            ("TEST.BATCH_SIZE", cfg.TEST.BATCH_SIZE),
+            ("SELECTION.IMAGES", cfg.SELECTION.IMAGES),
+        )
+        for key, value in alone:
+            if mixing and value == 1:
+                raise UserError(
+                    f"SELECTION: the validator {mixing!r} mixes two images of a batch, and {key} "
+                    "is 1: set it to 2 or more"
+                )
 
     def collect(self, model: nn.Module) -> Inputs | None:
         """What the validators need of a model; to be called by all processes.

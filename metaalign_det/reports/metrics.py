@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,3 +87,31 @@ def read_metrics(path: str | Path) -> dict[str, Series]:
         key: (np.array(sorted(values)), np.array([values[i] for i in sorted(values)]))
         for key, values in table.items()
     }
+
+
+def by_dataset(flat: Mapping[str, Any], tests: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Undo Detectron2's flattening, which names the data set only where there are several.
+
+    Args:
+        flat: flattened results, or a record of ``metrics.json``, of which scalars without a ``/``
+            are left out.
+        tests: ``DATASETS.TEST``.
+
+    Returns:
+        dict: data set -> metric -> value, of those data sets that have any. Scores of an average
+            of weights (``EMA``) keep their ``teacher/`` before the metric.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for name in tests:
+        prefix = f"{name}/" if len(tests) > 1 else ""
+        scores: dict[str, Any] = {}
+        for teacher in ("", "teacher/"):
+            begin = teacher + prefix
+            scores.update(
+                (teacher + key.removeprefix(begin), value)
+                for key, value in flat.items()
+                if key.startswith(begin) and "/" in key.removeprefix(begin)
+            )
+        if scores:
+            found[name] = scores
+    return found

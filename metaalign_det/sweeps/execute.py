@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import UserError
-from .attempt import LOG_FILE, Attempt, discard_checkpoints, start, take
-from .progress import Failure, Progress, seconds_left, with_pretraining
+from .attempt import Attempt, discard_checkpoints, start, take
+from .progress import Failure, Progress, report_failure, seconds_left, with_pretraining
 from .runs import Run, collect_scores, last_iteration
 
 logger = logging.getLogger(__name__)
@@ -126,7 +126,9 @@ class Sweep:
             first = run.pretrain
             if first is not None and first.folder in failed:
                 self._pending.remove(run)
-                self._fail(run, f"what it starts from has failed: {first}")
+                self.failures.append(
+                    report_failure(run, f"what it starts from has failed: {first}")
+                )
             elif first is None or first.folder not in waiting:
                 self._start(run)
 
@@ -158,11 +160,7 @@ class Sweep:
             if self.discard_checkpoints:
                 discard_checkpoints(attempt.run)
         else:
-            self._fail(attempt.run, attempt.reason())
-
-    def _fail(self, run: Run, reason: str) -> None:
-        self.failures.append(Failure(run, reason))
-        logger.error("failed: %s: %s (log: %s)", run, reason, run.folder / LOG_FILE)
+            self.failures.append(report_failure(attempt.run, attempt.reason()))
 
     def _progress(self) -> Progress:
         attempts = [w.attempt for w in self._active]

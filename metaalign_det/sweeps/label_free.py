@@ -9,27 +9,42 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import mean
 
 import numpy as np
 import torch
+from detectron2.config import CfgNode
 
 from ..errors import UserError
 from ..evaluation.label_free import Inputs, Predictions, Validator, get_validator
 from ..evaluation.label_free.outcome import PREDICTIONS_FILE, read_outcome
+from .choices import Choice, choose_variants
 from .runs import Run
-from .tables import Choice
 
 
-def selection_overrides(validator: str | None) -> list[str]:
-    """``KEY VALUE`` pairs that make a run score itself; [] for no validator.
+def selection_overrides(
+    validator: str, method: str, target: Sequence[str], cfg: CfgNode
+) -> list[str]:
+    """``KEY VALUE`` pairs that make a run score itself.
+
+    Args:
+        validator: its name.
+        method: whose run it is.
+        target: data sets that a run which trains without target images is scored on.
+        cfg: what the run trains by without these pairs.
 
     Raises:
-        UserError: there is no such validator.
+        UserError: there is no such validator, or nobody says which target images it looks at.
     """
-    if not validator:
-        return []
-    return ["SELECTION.ENABLED", "True", "SELECTION.VALIDATOR", get_validator(validator).name]
+    pairs = ["SELECTION.ENABLED", "True", "SELECTION.VALIDATOR", get_validator(validator).name]
+    if cfg.DATASETS.TARGET or cfg.SELECTION.TARGET:
+        return pairs
+    if not target:
+        raise UserError(
+            f"--select-by {validator}: the variants of {method} have no target images to be judged "
+            "by, since DATASETS.TARGET is empty in all configs: name some in SELECTION.TARGET of "
+            "its config, or give --variant METHOD:NAME to other methods alone"
+        )
+    return [*pairs, "SELECTION.TARGET", repr(tuple(target))]
 
 
 def choose_by_validator(runs: Sequence[Run], name: str) -> list[Choice]:
@@ -47,27 +62,22 @@ def choose_by_validator(runs: Sequence[Run], name: str) -> list[Choice]:
         UserError: there is no such validator, or the runs looked at different images.
     """
     validator = get_validator(name)
-    choices = []
+    scores: dict[Path, float] = {}
     for method in dict.fromkeys(run.method for run in runs):
-        of_method = [run for run in runs if run.method == method]
-        scores = _scores(of_method, validator)
-        means, incomplete = {}, []
-        for variant in dict.fromkeys(run.variant for run in of_method):
-            values = [scores[run.folder] for run in of_method if run.variant == variant]
-            if any(math.isnan(v) for v in values):
-                incomplete.append(variant)
-            else:
-                means[variant] = mean(values)
-        best = max(means, key=lambda v: validator.goodness(means[v])) if means else None
-        direction = "higher" if validator.higher_is_better else "lower"
-        by = f"target training images without labels by {name}, {direction} is better"
-        choices.append(Choice(method, best, means, tuple(incomplete), by=by, digits=3))
-    return choices
+        scores |= _scores([run for run in runs if run.method == method], validator)
+    direction = "higher" if validator.higher_is_better else "lower"
+    return choose_variants(
+        runs,
+        lambda run: [scores[run.folder]],
+        f"target training images without labels by {name}, {direction} is better",
+        higher_is_better=validator.higher_is_better,
+        digits=3,
+    )
 
 
-def _scores(runs: Sequence[Run], validator: Validator) -> dict:
+def _scores(runs: Sequence[Run], validator: Validator) -> dict[Path, float]:
     """Folder of a run -> score of its last checkpoint, NaN where there is none."""
-    scores = {}
+    scores: dict[Path, float] = {}
     if "ensemble" not in validator.needs:
         for run in runs:
             outcome = read_outcome(run.folder)
@@ -81,7 +91,7 @@ def _scores(runs: Sequence[Run], validator: Validator) -> dict:
     return scores
 
 
-def _under_one_ensemble(runs: Sequence[Run], validator: Validator) -> dict:
+def _under_one_ensemble(runs: Sequence[Run], validator: Validator) -> dict[Path, float]:
     said = {run.folder: _predictions(run) for run in runs}
     # A diverged model (NaN) has no vote: one would make the mean of all of them NaN.
     there = {f: p for f, p in said.items() if p is not None and torch.isfinite(p).all()}
@@ -92,7 +102,7 @@ def _under_one_ensemble(runs: Sequence[Run], validator: Validator) -> dict:
         return dict.fromkeys(said, math.nan)
     ensemble = torch.stack(list(there.values())).mean(dim=0)
     return {
-        folder: validator(Inputs(target=Predictions(p, p), ensemble=ensemble))
+        folder: validator(Inputs(target=Predictions(p), ensemble=ensemble))
         if (p := there.get(folder)) is not None
         else math.nan
         for folder in said

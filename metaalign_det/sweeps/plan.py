@@ -19,19 +19,20 @@ from typing import Any
 from detectron2.config import CfgNode
 
 from ..config import load_cfg, merge_opts
+from ..engine.resume_settings import CHANGES_NOTHING
 from ..errors import UserError
+from .label_free import selection_overrides
 from .runs import Run
 from .suites import Benchmark, Task
 
 logger = logging.getLogger(__name__)
 
-#: Keys that do not change a result: changing one continues a run instead of repeating it.
-#: What SOLVER.REFERENCE_WORLD_SIZE scales counts by its own key.
-WITHOUT_EFFECT = (
-    "OUTPUT_DIR",
-    "SOLVER.CHECKPOINT_PERIOD",
-    "SOLVER.REFERENCE_WORLD_SIZE",
-    "DATALOADER.NUM_WORKERS",
+# Of the keys that change nothing learned, those that a result depends on all the same: where a run
+# starts, on what machine, and what is scored. CACHE_MB is none of them, but stands in the configs
+# of the embedded sets: left out, it would rename the folders of all that they ever trained.
+_COUNTS = re.compile(
+    r"MODEL\.(WEIGHTS|DEVICE)|CUDNN_BENCHMARK|DATASETS\.TEST|TEST\..*|INPUT\.\w+_TEST|"
+    r"INPUT\.CLASSIFICATION\.CACHE_MB"
 )
 
 #: Keys that the sweep sets in every run.
@@ -66,6 +67,7 @@ def plan_runs(
     variants: Mapping[str, Variants] | None = None,
     pretraining: Pretraining | None = None,
     processes: int = 1,
+    select_by: str | None = None,
 ) -> list[Run]:
     """All runs of a sweep, those of the first seed first; pretraining is reached through them.
 
@@ -79,22 +81,31 @@ def plan_runs(
             of every method that no other name fits.
         pretraining: see there.
         processes: of every run, by which ``SOLVER.REFERENCE_WORLD_SIZE`` scales its settings.
+        select_by: label-free validator by which the runs of methods with several variants score
+            themselves, without target images on those of the task, or of the first config that has
+            any; the runs of other methods are left as they are.
 
     Raises:
         UserError: a config or key that does not exist, the same name or seed twice, a variant of
-            a method that is not there.
+            a method that is not there, a validator that is not there or sees no target images.
     """
     methods = methods_of(configs)
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise UserError(f"--seeds: different numbers from 0 are wanted, not {list(seeds)}")
     given = _by_method(list(methods), variants or {})
     configured = {method: load_cfg(config) for method, config in methods.items()}
+    others_target = next((c.DATASETS.TARGET for c in configured.values() if c.DATASETS.TARGET), ())
     first = None if pretraining is None else load_cfg(pretraining.config)
     runs = []
     for seed in seeds:
         for method, cfg in configured.items():
             for variant, extra in given[method].items():
                 for task in benchmark.tasks:
+                    pairs = (*overrides, *extra)
+                    if select_by and len(given[method]) > 1:
+                        target = task.target or others_target
+                        without = _merged(methods[method], cfg, pairs)
+                        pairs = (*selection_overrides(select_by, method, target, without), *pairs)
                     pretrain = None
                     if pretraining is not None:
                         place = Path(output)
@@ -104,7 +115,7 @@ def plan_runs(
                     run = _make_run(
                         Path(output) / method / variant,
                         (method, variant, task, seed),
-                        (methods[method], cfg, (*overrides, *extra)),
+                        (methods[method], cfg, pairs),
                         pretrain,
                         processes,
                     )
@@ -205,9 +216,8 @@ def _make_run(
         from ..engine.scaling import scale_to_processes  # as the training will
 
         cfg = scale_to_processes(cfg, processes, quiet=True)
-    decisive = changed_settings(cfg) | {"SEED": seed}
-    for key in WITHOUT_EFFECT:
-        decisive.pop(key, None)
+    decisive = {k: v for k, v in changed_settings(cfg).items() if not _has_no_effect(k)}
+    decisive["SEED"] = seed
     if pretrain is not None:
         decisive["MODEL.WEIGHTS"] = f"pretraining {pretrain.identity}"
     text = json.dumps(decisive, sort_keys=True, default=str)
@@ -232,6 +242,14 @@ def _merged(config: Path, base: CfgNode, overrides: Sequence[str]) -> CfgNode:
     cfg = base.clone()
     merge_opts(cfg, overrides, f"config {config}")
     return cfg
+
+
+def _has_no_effect(key: str) -> bool:
+    """Whether a key changes no result, so that changing it continues a run and repeats none.
+
+    What ``SOLVER.REFERENCE_WORLD_SIZE`` scales counts by its own key.
+    """
+    return bool(CHANGES_NOTHING.fullmatch(key)) and not _COUNTS.fullmatch(key)
 
 
 def changed_settings(cfg: CfgNode) -> dict[str, Any]:

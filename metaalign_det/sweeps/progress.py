@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .attempt import LOG_FILE
 from .runs import Run
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -14,6 +18,12 @@ class Failure:
 
     run: Run
     reason: str
+
+
+def report_failure(run: Run, reason: str) -> Failure:
+    """The failure of a run, told to whoever watches."""
+    logger.error("failed: %s: %s (log: %s)", run, reason, run.folder / LOG_FILE)
+    return Failure(run, reason)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 from ..engine.checkpoint_files import KEPT_NAMES
 from ..errors import UserError
 from ..files import write_json
-from ..reports.metrics import read_records
+from ..reports.metrics import by_dataset, read_records
 from ..roots import datasets_root
 from .suites import Task
 
@@ -161,7 +161,7 @@ def collect_scores(run: Run) -> bool:
     scores: dict[str, dict[str, float]] = {}
     for record in read_records(run.folder / "metrics.json"):
         if record["iteration"] >= run.max_iter:
-            scores = _by_dataset(record, run.tests) or scores
+            scores = by_dataset(record, run.tests) or scores
     if not scores or (run.keeps_weights and not run.weights.is_file()):
         return False
     write_json(
@@ -181,24 +181,3 @@ def collect_scores(run: Run) -> bool:
         },
     )
     return True
-
-
-def _by_dataset(record: dict[str, Any], tests: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Undo Detectron2's flattening, which names the data set only where there are several.
-
-    Scores of an average of weights (``EMA``) keep their ``teacher/`` before the metric.
-    """
-    found: dict[str, dict[str, float]] = {}
-    for name in tests:
-        prefix = f"{name}/" if len(tests) > 1 else ""
-        scores: dict[str, float] = {}
-        for teacher in ("", "teacher/"):
-            begin = teacher + prefix
-            scores.update(
-                (teacher + key.removeprefix(begin), value)
-                for key, value in record.items()
-                if key.startswith(begin) and "/" in key.removeprefix(begin)
-            )
-        if scores:
-            found[name] = scores
-    return found

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UserError
 from ..files import write_json
 from .attempt import LOCK_FILE, LOG_FILE, last_error, lock_file
-from .progress import Failure, Progress, seconds_left, with_pretraining
+from .progress import Failure, Progress, report_failure, seconds_left, with_pretraining
 from .runs import Run, collect_scores, last_iteration
 from .slurm_job import SIGNAL_DELAY_SECONDS, TrainingJob
 from .slurm_options import SlurmOptions
@@ -216,7 +216,7 @@ class SlurmSweep:
                 if collect_scores(run):
                     logger.info("done: %s", run)
                 else:
-                    self._fail(run, _why(run, job))
+                    self.failures.append(report_failure(run, _why(run, job)))
             reached = {
                 folder: last_iteration(folder) if folder in self._queue else most[folder]
                 for folder in first
@@ -238,10 +238,6 @@ class SlurmSweep:
             left,
             queued=len(self._queue) - len(at_work),
         )
-
-    def _fail(self, run: Run, reason: str) -> None:
-        self.failures.append(Failure(run, reason))
-        logger.error("failed: %s: %s (log: %s)", run, reason, run.folder / LOG_FILE)
 
     def _ids(self) -> list[str]:
         """Of arrays once: ``scancel`` takes them."""

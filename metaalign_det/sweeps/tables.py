@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import os
 import platform
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,8 @@ import detectron2
 import torch
 
 from ..errors import UserError
-from ..reports.statistics import mean_and_sd
 from ..reports.table import Cell, format_table, write_results
+from .choices import Choice, choose_variants
 from .differences import as_facts, compare, difference_table
 from .published import AVERAGE, COLUMN, published, published_column
 from .runs import Run, read_scores
@@ -26,28 +25,6 @@ from .table_files import replaced_table
 Scores = dict[tuple[str, str, str, int], dict[str, dict[str, float]]]
 
 METHOD = "method"
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The variant of a method that a validation metric prefers.
-
-    Args:
-        method: name of the method.
-        variant: the chosen one; None if no variant is complete.
-        validation: variant -> mean over seeds of what was chosen by; the complete variants only,
-            since means over different seeds do not compare.
-        incomplete: the other variants: a run is not there, or has no score.
-        by: what that is: the column of a validation set, or a label-free validator.
-        digits: behind the point of ``validation`` in messages.
-    """
-
-    method: str
-    variant: str | None
-    validation: Mapping[str, float]
-    incomplete: tuple[str, ...] = ()
-    by: str = ""
-    digits: int = 1
 
 
 def gather(runs: Sequence[Run]) -> Scores:
@@ -93,24 +70,12 @@ def choose(benchmark: Benchmark, runs: Sequence[Run], metric: str) -> list[Choic
     columns = benchmark.columns_to_choose_by()
     scores = gather(runs)
     _check_metric(scores, metric)
-    choices = []
-    for method in dict.fromkeys(run.method for run in runs):
-        means: dict[str, float] = {}
-        incomplete = []
-        for variant in dict.fromkeys(run.variant for run in runs if run.method == method):
-            values = [
-                _value(scores, _key(run), column.dataset, metric)
-                for column in columns
-                for run in runs
-                if (run.method, run.variant, run.task.label) == (method, variant, column.task)
-            ]
-            if any(math.isnan(v) for v in values):
-                incomplete.append(variant)
-            else:
-                means[variant] = mean_and_sd(values)[0]
-        best = max(means, key=lambda variant: means[variant]) if means else None
-        choices.append(Choice(method, best, means, tuple(incomplete), by=label))
-    return choices
+
+    def on_validation(run: Run) -> list[float]:
+        names = [column.dataset for column in columns if column.task == run.task.label]
+        return [_value(scores, _key(run), name, metric) for name in names]
+
+    return choose_variants(runs, on_validation, label)
 
 
 def _value(scores: Scores, key: tuple[str, str, str, int], dataset: str, metric: str) -> float:

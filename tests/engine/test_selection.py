@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,12 +15,14 @@ from PIL import Image
 
 from metaalign_det.data import register_all
 from metaalign_det.data.catalog import domains
-from metaalign_det.engine.selection_committee import Committee
+from metaalign_det.engine.selection import SelectionHook
 from metaalign_det.engine.trainer import AdaptationTrainer
 from metaalign_det.errors import UserError
+from metaalign_det.evaluation.label_free import VALIDATORS
 from metaalign_det.evaluation.label_free.outcome import read_outcome
 from metaalign_det.explain.predict import Predictor
 from tests.data.trees import make_tiny_voc
+from tests.engine.test_selection_committee import ENS_KL
 from tests.engine.tiny_training import Interruption, everything, train
 from tests.explain.checkpoints import classifier_cfg
 from tests.tiny import tiny_cfg
@@ -66,6 +68,12 @@ def classification_cfg(output, *opts):
     ])  # fmt: skip
     (output).mkdir(parents=True, exist_ok=True)
     return cfg
+
+
+@pytest.fixture
+def ens_kl(monkeypatch):
+    """A validator of the user's own that compares candidates."""
+    monkeypatch.setitem(VALIDATORS, "ens_kl", ENS_KL)
 
 
 def start(cfg, **kwargs):
@@ -163,8 +171,28 @@ def test_training_is_the_same_with_and_without(tmp_path):
     assert not (tmp_path / "b" / "selection.json").exists()
 
 
-@pytest.mark.usefixtures("datasets")
-@pytest.mark.parametrize("validator, period", [("", 3), ("", 2), ("entropy", 3)])
+@pytest.mark.usefixtures("datasets", "ens_kl")
+def test_every_validator_that_compares_candidates_scores_all_of_them_anew(tmp_path):
+    cfg = classification_cfg(
+        tmp_path / "run", "SELECTION.VALIDATOR", "ens_kl", "SELECTION.ALSO", ("ensv",)
+    )
+    kept = []
+    trainer = AdaptationTrainer(cfg)
+    (hook,) = (h for h in trainer._hooks if isinstance(h, SelectionHook))
+    judge = hook._judge
+    hook._judge = lambda moment: (judge(moment), kept.append(hook._kept("model_selected")))
+    trainer.train()
+    outcome = read_outcome(tmp_path / "run")
+    assert all(set(c.scores) == {"ens_kl", "ensv"} for c in outcome.candidates)
+    assert kept[0].candidate.scores["ens_kl"] == pytest.approx(0.0), "it was its own ensemble"
+    now = {c.iteration: c.scores["ens_kl"] for c in outcome.candidates}
+    assert min(now.values()) > 1e-9, "nobody is, of several"
+    earlier, chosen = (k.candidate.iteration for k in kept[-2:])
+    assert now[chosen] == min(now[earlier], now[8])
+
+
+@pytest.mark.usefixtures("datasets", "ens_kl")
+@pytest.mark.parametrize("validator, period", [("", 3), ("", 2), ("entropy", 3), ("ens_kl", 3)])
 def test_a_resumed_run_selects_as_an_uninterrupted_one(tmp_path, validator, period):
     opts = ("SELECTION.VALIDATOR", validator, "SOLVER.CHECKPOINT_PERIOD", period)
     cfg = classification_cfg(tmp_path / "a", *opts)
@@ -246,6 +274,9 @@ def test_images_are_spread_evenly_over_the_target(tmp_path):
         (("SELECTION.ALSO", ("fis",)), "'fis' is for detection, the model does classification"),
         (("SELECTION.ORACLE", "elsewhere"), "SELECTION.ORACLE: 'elsewhere' is none of DATASETS"),
         (("SELECTION.IMAGES", -1), "SELECTION.IMAGES must be >= 0"),
+        (("SELECTION.VALIDATOR", "energy"), "a plug-in's, METAALIGN_PLUGINS has to name"),
+        (("TEST.BATCH_SIZE", 1), "'mixval' mixes two images .* TEST.BATCH_SIZE is 1: set it to 2"),
+        (("SELECTION.IMAGES", 1), "'mixval' mixes two images .* SELECTION.IMAGES is 1"),
         (
             ("DATASETS.TARGET", (), "MODEL.ALIGN.METHOD", "none"),
             "SELECTION.ENABLED needs target images",
@@ -255,6 +286,25 @@ def test_images_are_spread_evenly_over_the_target(tmp_path):
 def test_what_cannot_be_selected_by_is_named_at_the_start(tmp_path, opts, message):
     with pytest.raises(UserError, match=message):
         AdaptationTrainer(classification_cfg(tmp_path / "run", *opts))
+
+
+class Headless(torch.nn.Module):
+    """A classifier whose last layer is not called ``classifier``."""
+
+    num_classes = 3
+
+    def forward(self, batch):
+        return [{"scores": torch.full((3,), 1 / 3)} for _ in batch]
+
+
+@pytest.mark.usefixtures("datasets")
+def test_what_a_model_does_not_give_is_named_at_the_start_and_only_if_it_is_read(tmp_path):
+    checkpointer = SimpleNamespace(model=Headless(), checkpointables={})
+    opts = ("SELECTION.VALIDATOR", "infomax", "SELECTION.ALSO")
+    hook = SelectionHook(classification_cfg(tmp_path, *opts, ("mixval", "ensv")), checkpointer)
+    assert hook.data.collect(Headless()).target.probabilities.shape == (9, 3)
+    with pytest.raises(UserError, match="layer 'classifier', and the model Headless has none"):
+        SelectionHook(classification_cfg(tmp_path, *opts, ("dev",)), checkpointer)
 
 
 def test_a_detector_is_selected_by_fis(tmp_path, monkeypatch):
@@ -276,33 +326,6 @@ def test_a_detector_is_selected_by_fis(tmp_path, monkeypatch):
     assert [c.iteration for c in outcome.candidates] == [0, 2]
     assert outcome.oracle_by == "watercolor_test/voc/AP50_11pt"
     assert set(outcome.last.candidate.scores) == {"fis", "pdr", "det_entropy", "det_confidence"}
-
-
-def test_the_committee_scores_earlier_candidates_under_the_grown_ensemble():
-    cat, dog = [0.9, 0.1], [0.2, 0.8]
-    committee = Committee()
-    committee.add(1, torch.tensor([cat, cat]))
-    assert committee.agreement() == {1: 1.0}
-    committee.add(3, torch.tensor([dog, cat]))
-    committee.add(5, torch.tensor([dog, cat]))
-    # Mean on the first image: (0.9 + 0.2 + 0.2) / 3 < 1/2.
-    assert committee.agreement() == {1: 0.5, 3: 1.0, 5: 1.0}
-    assert committee.mean[0, 0] == pytest.approx(1.3 / 3, abs=1e-6)
-    with pytest.raises(UserError, match="the target images are not those of the earlier"):
-        committee.add(7, torch.tensor([cat]))
-
-
-def test_a_candidate_that_has_diverged_neither_votes_nor_is_chosen():
-    cat, dog, lost = [0.9, 0.1], [0.2, 0.8], [float("nan")] * 2
-    committee = Committee()
-    committee.add(1, torch.tensor([lost, cat]))
-    assert math.isnan(committee.agreement()[1]) and committee.mean.isnan().all()
-    committee.add(3, torch.tensor([dog, cat]))
-    resumed = Committee()
-    resumed.load_state_dict(committee.state_dict())
-    for one in (committee, resumed):
-        assert one.agreement()[3] == 1.0 and math.isnan(one.agreement()[1])
-        assert torch.allclose(one.mean, torch.tensor([dog, cat], dtype=torch.float64))
 
 
 def test_a_damaged_outcome_is_named(tmp_path):

@@ -12,9 +12,12 @@ from metaalign_det.evaluation.label_free.outcome import (
     Chosen,
     Outcome,
 )
-from metaalign_det.sweeps.label_free import choose_by_validator, selection_overrides
+from metaalign_det.sweeps.label_free import choose_by_validator
+from metaalign_det.sweeps.own_data import own_benchmark
+from metaalign_det.sweeps.plan import plan_runs
+from metaalign_det.sweeps.runs import read_scores
 from metaalign_det.sweeps.tables import _describe
-from tests.sweeps.fake_training import plan
+from tests.sweeps.fake_training import CONFIG, calls, plan, run_tool
 
 
 def judged(run, validator, score, higher, probabilities=None, ended=True):
@@ -69,11 +72,59 @@ def test_runs_on_different_images_cannot_be_compared(runs):
         choose_by_validator(runs, "ensv")
 
 
-def test_runs_are_told_to_judge_themselves():
-    assert selection_overrides(None) == []
-    assert selection_overrides("snd")[-1] == "snd"
+def settings(run):
+    return dict(zip(run.overrides[::2], run.overrides[1::2]))
+
+
+@pytest.fixture
+def source(place):
+    """A config of a training without target images."""
+    path = place / "source.yaml"
+    path.write_text(CONFIG.replace('("office31_webcam",)', "()"))
+    return path
+
+
+def test_runs_that_are_not_chosen_among_are_not_told_to_judge_themselves(tool, place, source):
+    """A source-only training would have no target images to look at, and be trained anew."""
+    args = ["--configs", str(source), str(place / "dann.yaml"), "--select-by", "snd"]
+    args += ["--variant", "dann:a", "--variant", "dann:b", "SOLVER.BASE_LR", "0.2"]
+    assert run_tool(place, *args, seeds=("0",)) == 0
+    told = {
+        (m, o.get("SOLVER.BASE_LR")): o.get("SELECTION.VALIDATOR") for m, _, o, *_ in calls(place)
+    }
+    assert told == {("source", None): None, ("dann", None): "snd", ("dann", "0.2"): "snd"}
+    (plain,) = plan(place, methods=("source",))
+    assert read_scores(plain), "the folder is that of a sweep without a choice"
+
+
+@pytest.mark.usefixtures("source")
+def test_variants_without_a_target_are_judged_on_that_of_their_task(place):
+    variants = {"": {"a": [], "b": ["SOLVER.BASE_LR", "0.2"]}}
+    options = {"methods": ("source",), "variants": variants, "select_by": "snd"}
+    for run in plan(place, "office31", **options):
+        assert settings(run)["SELECTION.TARGET"] == repr(run.task.target)
+        assert "DATASETS.TARGET" not in settings(run)
+    named = ["SELECTION.TARGET", "('office31_dslr',)"]
+    for run in plan(place, "office31", overrides=named, **options):
+        assert settings(run)["SELECTION.TARGET"] == named[1]
+
+
+@pytest.mark.usefixtures("source")
+def test_or_on_that_of_another_config_where_the_configs_say_what_the_task_is(place):
+    variants = {"source": {"a": [], "b": ["SOLVER.BASE_LR", "0.2"]}}
+    one, two, other = plan(place, methods=("source", "dann"), variants=variants, select_by="snd")
+    for run in (one, two):
+        assert settings(run)["SELECTION.TARGET"] == "('office31_webcam',)"
+    assert other.method == "dann" and "SELECTION.ENABLED" not in settings(other)
+
+
+def test_variants_that_nobody_gives_a_target_are_named(place, source):
+    task = own_benchmark([source])
+    variants = {"": {"a": [], "b": []}}
+    with pytest.raises(UserError, match="variants of source have no target .* SELECTION.TARGET"):
+        plan_runs(task, [source], (0,), place / "out", variants=variants, select_by="snd")
     with pytest.raises(UserError, match="no validator 'sdn'"):
-        selection_overrides("sdn")
+        plan_runs(task, [source], (0,), place / "out", variants=variants, select_by="sdn")
 
 
 def test_a_diverged_variant_is_not_chosen_and_has_no_vote(place):

@@ -100,12 +100,37 @@ def test_an_oracle_is_trained_on_each_pairs_target(benchmark):
 def test_only_what_changes_the_result_makes_another_run(place):
     (before,) = plan(place)
     same = ["SOLVER.CHECKPOINT_PERIOD", "1", "SOLVER.MOMENTUM", "0.9", "SOLVER.BASE_LR", "0.5"]
+    same += ["SOLVER.CHECKPOINT_KEEP", "2", "SOLVER.CHECKPOINT_SAFETENSORS", "True"]
+    same += ["LOGGING.WANDB.ENABLED", "True", "LOGGING.MLFLOW.NAME", "x", "VIS.TARGET_IMAGES", "4"]
+    same += ["METAALIGN.TELEMETRY_PERIOD", "7", "DATALOADER.NUM_WORKERS", "1"]
     assert plan(place, overrides=same)[0].folder == before.folder
     assert plan(place, overrides=["SOLVER.MOMENTUM", "0.8"])[0].folder != before.folder
     (place / "dann.yaml").write_text("# said otherwise\n" + CONFIG)
     assert plan(place)[0].folder == before.folder
     (place / "dann.yaml").write_text(CONFIG.replace("0.5", "0.25"))
     assert plan(place)[0].folder != before.folder
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        ("MODEL.WEIGHTS", "x.pth"),
+        ("MODEL.DEVICE", "cuda"),
+        ("INPUT.MIN_SIZE_TEST", "9"),
+        ("TEST.ADAPTIVE_BN", "2"),
+        ("TEST.EVAL_PERIOD", "2"),
+        # It stands in the configs of the embedded sets, whose results are on disks.
+        ("INPUT.CLASSIFICATION.CACHE_MB", "64"),
+    ],
+)
+def test_what_a_checkpoint_may_be_continued_with_can_be_another_result(place, pairs):
+    (before,) = plan(place)
+    assert plan(place, overrides=pairs)[0].folder != before.folder
+
+
+def test_an_update_renames_no_folder(place):
+    """Otherwise whatever was trained before it would be trained again."""
+    assert plan(place)[0].identity == "00e8c69c4c"
 
 
 def test_a_config_written_for_one_process_is_the_same_run(place):

@@ -7,7 +7,7 @@ perturbations of weights come from a generator of their own, the same for every 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from .mixup import WEIGHT
 #: Yields batches, lists of model inputs; is iterated over more than once.
 Batches = Iterable[list[dict]]
 
+_CLASSIFIER = "classifier"  # the last layer of a classifier
 _MANUAL_SEED = 2024  # of perturbations
 
 
@@ -38,11 +39,11 @@ def collect(
     """What ``needs`` names, of one model; not ``ensemble``, which takes several.
 
     Args:
-        model: a classifier with a layer ``classifier`` or a detector with
-            ``roi_heads.box_predictor``; on any device. Evaluated in evaluation mode, whatever mode
-            it is in.
+        model: a classifier, with a layer ``classifier`` where "features" are needed, or a detector
+            with ``roi_heads.box_predictor``; on any device. Evaluated in evaluation mode, whatever
+            mode it is in.
         task: "classification" or "detection".
-        needs: names of :class:`~.inputs.Inputs`.
+        needs: some of :data:`~.inputs.NEEDS`.
         target: target images without labels.
         source: source images, a classifier's with ``label``.
         radius: length by which weights are moved for ``perturbed``.
@@ -63,31 +64,46 @@ def collect(
         return _detections(model, needs, target, source, radius, perturbations)
 
 
+def check_model(model: nn.Module, task: str, needs: Collection[str]) -> None:
+    """Whether a model has the layers that :func:`collect` looks into.
+
+    Raises:
+        UserError: it has not.
+    """
+    if task == "detection":
+        _box_predictor(model)
+    elif "features" in needs:
+        _layer(model, _CLASSIFIER)
+
+
 # ---- classifiers ----------------------------------------------------------------------------
 
 
 def _classifications(
     model: nn.Module, needs: Collection[str], target: Batches, source: Batches | None
 ) -> Inputs:
+    features = "features" in needs
+    looked_at = {"target", "ensemble"} & set(needs)
     return Inputs(
-        target=_predictions(model, target) if {"target", "ensemble"} & set(needs) else None,
-        source=_predictions(model, source) if "source" in needs else None,
+        target=_predictions(model, target, features) if looked_at else None,
+        source=_predictions(model, source, features) if "source" in needs else None,
         mixtures=_mixtures(model, target) if "mixtures" in needs else None,
     )
 
 
-def _predictions(model: nn.Module, batches: Batches) -> Predictions:
+def _predictions(model: nn.Module, batches: Batches, with_features: bool) -> Predictions:
     probabilities, labels = [], []
-    with _inputs_of(model, "classifier") as features:
+    with _inputs_of(model, _CLASSIFIER) if with_features else nullcontext() as features:
         for batch in batches:
             probabilities += _probabilities(model, batch)
             labels += [x["label"] for x in batch if "label" in x]
     if not probabilities:
-        return Predictions(torch.zeros(0, model.num_classes), torch.zeros(0, 1))
+        nothing = torch.zeros(0, 1) if with_features else None
+        return Predictions(torch.zeros(0, model.num_classes), nothing)
     complete = len(labels) == len(probabilities)
     return Predictions(
         torch.stack(probabilities),
-        torch.cat(features),
+        torch.cat(features) if with_features else None,
         torch.tensor(labels) if complete else None,
     )
 
@@ -168,12 +184,7 @@ def _detailed(model: nn.Module) -> Iterator[None]:
     Detectron2's box predictor drops both when it makes instances of its outputs; the method of this
     one predictor is wrapped, for the length of the block, to keep those of the detections kept.
     """
-    predictor = getattr(getattr(model, "roi_heads", None), "box_predictor", None)
-    if not hasattr(predictor, "predict_probs"):
-        raise UserError(
-            "validators of detection need a detector with one box predictor (Faster R-CNN), not "
-            f"{type(model).__name__}"
-        )
+    predictor = _box_predictor(model)
     inference = predictor.inference
 
     def detailed(predictions: Any, proposals: list[Instances]) -> tuple:
@@ -191,6 +202,16 @@ def _detailed(model: nn.Module) -> Iterator[None]:
             yield
         finally:
             del predictor.inference
+
+
+def _box_predictor(model: nn.Module) -> Any:
+    predictor = getattr(getattr(model, "roi_heads", None), "box_predictor", None)
+    if not hasattr(predictor, "predict_probs"):
+        raise UserError(
+            "validators of detection need a detector with one box predictor (Faster R-CNN), not "
+            f"{type(model).__name__}"
+        )
+    return predictor
 
 
 @contextmanager
@@ -222,13 +243,21 @@ def perturbed_weights(model: nn.Module, radius: float, seed: int) -> Iterator[No
 # ---- both -----------------------------------------------------------------------------------
 
 
+def _layer(model: nn.Module, name: str) -> nn.Module:
+    try:
+        return model.get_submodule(name)
+    except AttributeError as error:
+        raise UserError(
+            f"a validator reads what goes into the layer {name!r}, and the model "
+            f"{type(model).__name__} has none of that name: name its last layer so, or choose "
+            "another validator"
+        ) from error
+
+
 @contextmanager
 def _inputs_of(model: nn.Module, name: str, on_cpu: bool = True) -> Iterator[list[Tensor]]:
     """A list that grows by what goes into the layer ``name``, shape (rows, C), in every pass."""
-    try:
-        layer = model.get_submodule(name)
-    except AttributeError as error:
-        raise UserError(f"the model {type(model).__name__} has no layer {name!r}") from error
+    layer = _layer(model, name)
     seen: list[Tensor] = []
 
     def keep(_: nn.Module, args: tuple[Tensor, ...]) -> None:

@@ -74,7 +74,7 @@ def density_ratio(source: Tensor, target: Tensor) -> Tensor:
 DEV = Validator(
     "dev",
     "classification",
-    ("target", "source"),
+    ("target", "source", "features"),
     False,
     deep_embedded_validation,
     "You et al., Towards Accurate Model Selection in Deep Unsupervised Domain Adaptation, ICML "

@@ -21,12 +21,13 @@ class Predictions:
 
     Args:
         probabilities (Tensor): shape (N, K).
-        features (Tensor): shape (N, C), what the classifying layer sees.
+        features (Tensor): shape (N, C), what the classifying layer sees; None where no validator
+            needs "features".
         labels (Tensor): shape (N,), int64; of source images only, else None.
     """
 
     probabilities: Tensor
-    features: Tensor
+    features: Tensor | None = None
     labels: Tensor | None = None
 
 
@@ -92,13 +93,20 @@ class Inputs:
     source_detections: Sequence[Detections] | None = None
     perturbed: Sequence[Sequence[Detections]] | None = None
 
+    @property
+    def features(self) -> Tensor | None:
+        """Those of ``target`` or ``source``, shape (N, C); None where neither has any."""
+        both = (p.features for p in (self.target, self.source) if p is not None)
+        return next((f for f in both if f is not None), None)
+
     def with_ensemble(self, ensemble: Tensor) -> Inputs:
         """The same with the candidates' ensemble."""
         return replace(self, ensemble=ensemble)
 
 
-#: Names a validator may list in ``needs``.
-NEEDS = tuple(f.name for f in fields(Inputs))
+_FIELDS = tuple(f.name for f in fields(Inputs))
+#: Names a validator may list in ``needs``; "features" are a classifier's, of target and source.
+NEEDS = (*_FIELDS, "features")
 
 
 def merge(parts: Sequence[Inputs]) -> Inputs:
@@ -108,7 +116,7 @@ def merge(parts: Sequence[Inputs]) -> Inputs:
     there are labels, and is passed over.
     """
     merged = {}
-    for name in NEEDS:
+    for name in _FIELDS:
         values = [getattr(p, name) for p in parts if getattr(p, name) is not None]
         if not values:
             continue

@@ -1,9 +1,11 @@
-"""The validators by name. A new one is written in a file of its own and listed here."""
+"""The validators by name.
+
+A new one is written in a file of its own and listed here, or put into ``VALIDATORS`` by a plug-in.
+"""
 
 from __future__ import annotations
 
-import difflib
-
+from ...config_files import meant_or_plugged_in
 from ...errors import UserError
 from .class_structure import BNM, CORR_C
 from .das import FIS, PDR
@@ -44,7 +46,8 @@ def get_validator(name: str) -> Validator:
         UserError: there is none of that name.
     """
     if name not in VALIDATORS:
-        near = difflib.get_close_matches(name, VALIDATORS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise UserError(f"there is no validator {name!r}: {', '.join(VALIDATORS)}{hint}")
+        raise UserError(
+            f"there is no validator {name!r}: {', '.join(VALIDATORS)}"
+            f"{meant_or_plugged_in(name, VALIDATORS)}"
+        )
     return VALIDATORS[name]

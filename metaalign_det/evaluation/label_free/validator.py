@@ -17,7 +17,9 @@ class Validator:
     Args:
         name: as the config knows it.
         task: "classification" or "detection".
-        needs: fields of :class:`~.inputs.Inputs` that ``function`` reads.
+        needs: fields of :class:`~.inputs.Inputs` that ``function`` reads, and "features" if it
+            reads those of ``target`` or ``source``. Beside "ensemble" only "target": of earlier
+            candidates, which are scored anew as it grows, nothing else is kept.
         higher_is_better: the direction of the score.
         function: the score of a candidate; NaN where it has none, which is never chosen.
         paper: where it comes from.
@@ -33,6 +35,11 @@ class Validator:
     def __post_init__(self) -> None:
         if unknown := set(self.needs) - set(NEEDS):
             raise ValueError(f"{self.name} needs {unknown}, which is no input")
+        if "ensemble" in self.needs and (others := set(self.needs) - {"target", "ensemble"}):
+            raise ValueError(
+                f"{self.name} needs {', '.join(sorted(others))} beside 'ensemble': of the "
+                "candidates that are compared, only 'target' is kept"
+            )
 
     def __call__(self, inputs: Inputs) -> float:
         """The score; NaN for a model whose probabilities are not finite.

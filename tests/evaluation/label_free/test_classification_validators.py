@@ -169,6 +169,9 @@ def test_what_is_missing_or_unknown_is_named():
         score("dev", SURE)
     with pytest.raises(UserError, match="'target' has none"):
         get_validator("entropy")(Inputs(target=Predictions(torch.zeros(0, 2), torch.zeros(0, 1))))
+    p = Predictions(torch.full((2, 2), 0.5), labels=torch.tensor([0, 1]))
+    with pytest.raises(UserError, match="'features', which was not collected"):
+        get_validator("dev")(Inputs(target=p, source=p))
     with pytest.raises(UserError, match="no validator 'ensf'.*did you mean 'ensv'"):
         get_validator("ensf")
     assert {VALIDATORS[name].task for name in DEFAULTS.values()} == set(DEFAULTS)

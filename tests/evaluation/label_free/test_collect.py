@@ -42,13 +42,23 @@ def detector():
 def test_a_classifiers_probabilities_and_the_features_that_make_them(classifier):
     before, random = state(classifier), torch.get_rng_state()
     labelled = [[{**x, "label": n} for n, x in enumerate(b)] for b in batches()]
-    inputs = collect(classifier, "classification", {"target", "source"}, batches(), labelled)
+    needs = {"target", "source", "features"}
+    inputs = collect(classifier, "classification", needs, batches(), labelled)
     assert_untouched(classifier, before, random)
     assert inputs.target.labels is None
     assert inputs.source.labels.tolist() == [0, 1, 0, 1, 2]
     made = classifier.classifier(inputs.target.features).softmax(dim=1)
     torch.testing.assert_close(made, inputs.target.probabilities)
     assert inputs.mixtures is None
+
+
+def test_features_are_looked_at_only_where_a_validator_reads_them(classifier):
+    classifier.last, classifier.classifier = classifier.classifier, None
+    classifier.forward = lambda batch: [{"scores": torch.full((3,), 1 / 3)} for _ in batch]
+    inputs = collect(classifier, "classification", {"target"}, batches())
+    assert inputs.target.features is None and inputs.features is None
+    with pytest.raises(UserError, match="has none of that name"):
+        collect(classifier, "classification", {"target", "features"}, batches())
 
 
 def test_mixtures_pair_a_batch_from_its_two_ends(classifier):
