@@ -27,6 +27,7 @@ CONFIG_ROOT = next(
 )
 
 _MOST_VALUES = 100_000  # in one file; a config has some hundreds
+_DEEPEST = 100  # levels; a config has five
 
 
 # Plain data only; the C parser, where PyYAML has it, takes a tenth of the time.
@@ -92,6 +93,7 @@ def parse_yaml(text: str | bytes, where: str) -> Any:
         UserError: no YAML, a value that Python has none for, or too much of it.
     """
     try:
+        _check_depth(text)
         tree = yaml.load(text, Loader=UniqueKeyLoader)
     # PyYAML's conversions fail in ways of their own: 2024-99-99, !!int '', numbers of 5,000 digits.
     except (
@@ -113,6 +115,16 @@ def parse_yaml(text: str | bytes, where: str) -> Any:
                 )
             waiting += value.values() if isinstance(value, dict) else value
     return tree
+
+
+def _check_depth(text: str | bytes) -> None:
+    """Composing deep nesting in C overflows the stack, which ends Python; its events do not."""
+    depth = 0
+    for event in yaml.parse(text, Loader=UniqueKeyLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise yaml.YAMLError(f"it is nested more than {_DEEPEST} levels deep")
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -124,7 +124,17 @@ def test_a_config_runs_no_code(here, payload):
 
 
 @pytest.mark.parametrize(
-    "data", [b"a: [", b"- a", b"words", b"\xff\xfe\x00", b"a: 1\n\tb: 2", b"1: 2"]
+    "data",
+    [
+        b"a: [",
+        b"- a",
+        b"words",
+        b"\xff\xfe\x00",
+        b"a: 1\n\tb: 2",
+        b"1: 2",
+        b"[" * 10**5,
+        b"- " * 10**5,
+    ],
 )
 def test_what_is_no_config_is_one_sentence(here, data):
     (here / "a.yaml").write_bytes(data)
