@@ -43,3 +43,14 @@ def catalog():
     for name in set(DatasetCatalog.list()) - before:
         DatasetCatalog.remove(name)
         MetadataCatalog.pop(name, None)
+
+
+@pytest.fixture
+def double_proposals(monkeypatch):
+    """Proposals are suppressed in float32, as torchvision needs it, also of double models."""
+    from detectron2.modeling.proposal_generator import proposal_utils
+
+    nms = proposal_utils.batched_nms
+    monkeypatch.setattr(
+        proposal_utils, "batched_nms", lambda boxes, scores, *a: nms(boxes, scores.float(), *a)
+    )

@@ -10,15 +10,11 @@ from metaalign_det.adaptation.registry import GRADIENT_SOURCES
 from metaalign_det.coordination import WEIGHTINGS, DoubleBackwardError
 from metaalign_det.errors import UserError
 from tests.adaptation.harness import Harness, trained, views
+from tests.coordination.toys import needs_torchjd
 from tests.tiny import tiny_cfg
 
 NAMES = sorted(set(GRADIENT_SOURCES) - {"joint"})
 BN = ("MODEL.RESNETS.NORM", "BN", "MODEL.DA.GLOBAL.NORM", "BN")
-
-
-def needs_torchjd(name):
-    if name in ("mgda", "cagrad", "upgrad"):
-        pytest.importorskip("torchjd")
 
 
 def options(name, *opts):

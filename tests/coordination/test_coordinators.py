@@ -16,7 +16,7 @@ from metaalign_det.coordination import (
 from metaalign_det.coordination.objective import Objective
 from metaalign_det.coordination.weightings import WEIGHTINGS, GradVac, PCGrad
 from metaalign_det.loss_term import LossTerm
-from tests.coordination.toys import coordinated_step, relative_error, toy
+from tests.coordination.toys import coordinated_step, needs_torchjd, relative_error, toy
 
 
 def quadratic():
@@ -63,11 +63,6 @@ def test_projection_per_stage_weighs_each_by_itself():
         for n in members:
             torch.testing.assert_close(parts.gradients[n], alone[name].gradients[n])
     assert whole.losses.keys() == parts.losses.keys()
-
-
-def needs_torchjd(name):
-    if name in ("mgda", "cagrad", "upgrad"):
-        pytest.importorskip("torchjd")
 
 
 @pytest.mark.parametrize("name", WEIGHTINGS)

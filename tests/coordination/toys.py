@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from types import SimpleNamespace
 
+import pytest
 import torch
 from torch import nn
 
@@ -84,3 +85,9 @@ def coordinated_step(task, alignment, params, groups, beta, alpha, **options) ->
     built = {f.name for f in dataclasses.fields(Lookahead)} & options.keys()
     lookahead = Lookahead(groups, **{k: options.pop(k) for k in built})
     return lookahead(task, alignment, params, beta, alpha, **options)
+
+
+def needs_torchjd(name):
+    """Skip a test of a coordinator whose package is not here."""
+    if name in ("mgda", "cagrad", "upgrad"):
+        pytest.importorskip("torchjd")

@@ -21,17 +21,6 @@ def tiny_datasets(datasets, monkeypatch):
 
 
 @pytest.fixture
-def double_proposals(monkeypatch):
-    """Proposals are suppressed in float32, as torchvision needs it, also of double models."""
-    from detectron2.modeling.proposal_generator import proposal_utils
-
-    nms = proposal_utils.batched_nms
-    monkeypatch.setattr(
-        proposal_utils, "batched_nms", lambda boxes, scores, *a: nms(boxes, scores.float(), *a)
-    )
-
-
-@pytest.fixture
 def fresh_loggers():
     """Detectron2 keeps its handlers, and with them a test's captured streams, for ever."""
     from detectron2.utils.logger import setup_logger

@@ -85,3 +85,14 @@ def start(run: DurableCheckpointer, **options) -> None:
     hook = StartRun(run.cfg, run, **options)
     hook.trainer = SimpleNamespace(start_iter=0)
     hook.before_train()
+
+
+def resumed(folder, *opts, **options):
+    """The iteration and the checkpointer of a run that goes on."""
+    run = small_run(folder, *opts, **options)
+    return run.resume(), run
+
+
+def same(a, b) -> bool:
+    """Whether two state dicts are equal bit for bit."""
+    return a.keys() == b.keys() and all(torch.equal(v, b[k]) for k, v in a.items())

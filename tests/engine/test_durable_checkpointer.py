@@ -7,24 +7,22 @@ import resource
 import signal
 
 import pytest
-import torch
 from detectron2.data import MetadataCatalog
 
 from benchmarks.crash_points import count_operations, failing_at, killed_at
 from metaalign_det.engine.durable_checkpointer import class_names
 from metaalign_det.errors import UserError
 from metaalign_det.modeling.weight_files import read_weight_file
-from tests.engine.small import save, second_save, small_cfg, small_run, step, weights
-
-
-def resumed(folder, *opts, **options):
-    run = small_run(folder, *opts, **options)
-    return run.resume(), run
-
-
-def same(a, b):
-    return a.keys() == b.keys() and all(torch.equal(v, b[k]) for k, v in a.items())
-
+from tests.engine.small import (
+    resumed,
+    same,
+    save,
+    second_save,
+    small_cfg,
+    small_run,
+    step,
+    weights,
+)
 
 # ---- what ends a save ------------------------------------------------------------------------
 

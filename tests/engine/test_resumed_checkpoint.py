@@ -12,17 +12,15 @@ import torch
 from metaalign_det.errors import UserError
 from metaalign_det.modeling.checksums import seal_archive
 from metaalign_det.modeling.weight_files import read_weight_file
-from tests.engine.small import save, second_save, small_run, step, weights
-
-
-def resumed(folder, *opts, **options):
-    run = small_run(folder, *opts, **options)
-    return run.resume(), run
-
-
-def same(a, b):
-    return a.keys() == b.keys() and all(torch.equal(v, b[k]) for k, v in a.items())
-
+from tests.engine.small import (
+    resumed,
+    same,
+    save,
+    second_save,
+    small_run,
+    step,
+    weights,
+)
 
 # ---- which checkpoint ------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from metaalign_det.miniatures import (
 from metaalign_det.miniatures.contact_sheet import _STREAM as SHEET_STREAM
 from metaalign_det.miniatures.manifest import generator_version
 from metaalign_det.miniatures.splits import CLASSES, COLLECTIONS, SPLITS
+from tests.folders import contents
 
 pytest.importorskip("resvg_py")
 pytest.importorskip("sklearn")
@@ -33,10 +34,6 @@ SMALL = {split.name: 2 for split in SPLITS}
 
 def ensure(root, **options):
     return ensure_mini_voc2watercolor(root, **{"sizes": SMALL, "progress": False, **options})
-
-
-def contents(folder):
-    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 def generate_and_die(root):

@@ -16,14 +16,11 @@ from metaalign_det.data.formats.image_list import read_folder
 from metaalign_det.errors import UserError
 from metaalign_det.miniatures import digits, store
 from metaalign_det.miniatures.digits import draw_image, ensure_mini_digits
+from tests.folders import contents
 
 pytest.importorskip("sklearn")
 
 SMALL = dict.fromkeys(digits.SIZES, 20)
-
-
-def contents(folder):
-    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from detectron2.data import DatasetCatalog
 import metaalign_det.data  # noqa: F401  (registers)
 from metaalign_det.errors import UserError
 from metaalign_det.miniatures import iconify, icons
+from tests.folders import contents
 
 SQUARE = '<path fill="currentColor" d="M4 4h{0}v16H4z"/>'
 NAMES = {
@@ -61,10 +62,6 @@ def small(monkeypatch):
     pytest.importorskip("resvg_py")
     monkeypatch.setattr(icons, "icon_names", lambda: NAMES)
     monkeypatch.setattr(icons, "CLASSES", tuple(NAMES))
-
-
-def contents(folder):
-    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 # ---- the names ----------------------------------------------------------------------------------

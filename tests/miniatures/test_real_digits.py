@@ -11,6 +11,7 @@ from PIL import Image
 from metaalign_det.errors import UserError
 from metaalign_det.miniatures import real_digits
 from metaalign_det.miniatures.real_digits import digits_of, draw_digit, ensure_real_digits
+from tests.folders import contents
 
 pytest.importorskip("sklearn")
 
@@ -24,10 +25,6 @@ def few(monkeypatch):
     labels = np.arange(200) % 10
     monkeypatch.setitem(real_digits._LOADERS, "mnist", lambda: (images, labels))
     return images, labels
-
-
-def contents(folder):
-    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 def test_no_digit_is_in_two_splits_nor_in_source_and_target(few):

@@ -21,22 +21,13 @@ from tests.tiny import batch, images, tiny_cfg, tiny_model
 
 ALL = ("LOCAL", "GLOBAL", "INSTANCE")
 
+pytestmark = pytest.mark.usefixtures("double_proposals")
+
 
 @pytest.fixture(autouse=True)
 def _storage():
     with EventStorage():
         yield
-
-
-@pytest.fixture(autouse=True)
-def _double_precision_proposals(monkeypatch):
-    """Detectron2 hands NMS float32 boxes; in a float64 model the scores have to match."""
-    from detectron2.modeling.proposal_generator import proposal_utils
-
-    nms = proposal_utils.batched_nms
-    monkeypatch.setattr(
-        proposal_utils, "batched_nms", lambda boxes, scores, *a: nms(boxes, scores.float(), *a)
-    )
 
 
 def with_streams(model):
