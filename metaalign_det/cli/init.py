@@ -6,9 +6,10 @@ metaalign-det init photos/ drawings/ --test labelled_drawings/   # scores on a f
 metaalign-det init coco/instances_train.json scans/
 metaalign-det init photos/ drawings/ --class-map automobile=car --class-map kitten=cat
 
-SOURCE is labelled: VOC, COCO, YOLO (boxes), or a folder per class. TARGET is any folder of images;
-if it is labelled too, its labels are used for scores and nothing else. Formats, classes and splits
-are found out; the schedule follows from the number of images, the batch from the GPU.
+SOURCE is labelled: VOC, COCO, YOLO, Cityscapes, KITTI (boxes), or a folder per class. TARGET is
+any folder of images; if it is labelled too, its labels are used for scores and nothing else.
+Formats, classes and splits are found out; the schedule follows from the number of images, the batch
+from the GPU.
 """
 
 from __future__ import annotations
@@ -79,15 +80,17 @@ def run(args: argparse.Namespace) -> int:
     if data.unreadable:
         out(f"{len(data.unreadable)} images cannot be read; training goes on without them:\n")
         out("".join(f"  {error.file} {error.reason}\n" for error in data.unreadable[:_NAMED]))
-    if "NEGATIVES" in data.remarks:
-        out(f"source: {data.remarks['NEGATIVES']}\n")
+    for role, key in (("source", "NEGATIVES"), ("target", "SCORES")):
+        if key in data.remarks:
+            out(f"{role}: {data.remarks[key]}\n")
     out(f"{data.kind}, {len(data.classes)} classes: {', '.join(data.classes)}\n")
     if "CLASSES" in data.remarks:
         out(f"left out, since not in both: {data.remarks['CLASSES']}\n")
     out(f"model {training.model}; {training.reason}\n\nwritten: {path}. Next:\n")
     out(f"  metaalign-det check-data --config-file {name}\n")
     out(f"  metaalign-det train --config-file {name}\n")
-    out(f"  metaalign-det predict output/{shlex.quote(path.stem)} {shlex.quote(args.target)}\n")
+    unseen = shlex.quote(str(target.images or args.target))
+    out(f"  metaalign-det predict output/{shlex.quote(path.stem)} {unseen}\n")
     return 0
 
 

@@ -37,6 +37,7 @@ class DataPlan:
             shape (n, 4), pixels.
         unreadable: images to train on that cannot be read, and are left out.
         remarks: what the user should know about a choice, by the key it is about.
+        folders: where the images of a data set are, by its name.
     """
 
     kind: str
@@ -50,6 +51,7 @@ class DataPlan:
     boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))
     unreadable: list[BadImageError] = field(default_factory=list)
     remarks: dict[str, str] = field(default_factory=dict)
+    folders: dict[str, Path] = field(default_factory=dict)
 
     def add(self, found: FoundData, split: str) -> str:
         """Add a split to what is registered; its name, which no other data set has."""
@@ -59,6 +61,7 @@ class DataPlan:
         while name in DatasetCatalog or any(e["NAME"] == name for e in self.register):
             name += "_"
         self.register.append(found.entry(split, name))
+        self.folders[name] = found.root
         return name
 
     def is_train(self, found: FoundData, split: str) -> bool:
@@ -82,7 +85,8 @@ def plan_data(
     validation split, or all of it) where it is given; else from a test or validation split of the
     target if it has labels; if it has labels and no such split, from all of it; from the source's
     as well. The classes are those of the source's training images; where the target's
-    labels have others, those that both have. ``class_map`` renames and merges them before that,
+    labels have others, those that both have; where they have none of them, the target counts as
+    unlabelled. ``class_map`` renames and merges them before that,
     name in the labels -> class, in every data set.
 
     Raises:
@@ -90,7 +94,7 @@ def plan_data(
             (of ``test``: test), data that cannot be read, no class in common; ``class_map`` names
             what is no class.
     """
-    if source.kind == "images":
+    if source.kind == "images" or not any(map(_is_labelled, _entries(source))):
         raise UserError(
             f"{source.root}: {source.why}. The source must be labelled: VOC, COCO, YOLO, or a "
             "folder per class. Are source and target exchanged?"
@@ -116,7 +120,7 @@ def plan_data(
                 plan.remarks["TEST"] = "the images adapted to: keep some apart to score what is new"
     else:
         # Anything below the folder, whatever it is sorted into.
-        place = {ALL: {"ROOT": str(target.root)}}
+        place = {ALL: {"ROOT": str(target.images or target.root)}}
         plan.target = plan.add(FoundData(target.root, "images", place, target.why), ALL)
         if target.kind not in ("images", source.kind):
             plan.remarks["TARGET"] = f"its labels, for {target.kind}, are of no use here"
@@ -178,14 +182,14 @@ def _read(plan: DataPlan, scored: str | None, given: bool) -> None:
     probes = _register(plan, "as found")
     labelled = {plan.train: load_labelled(probes[plan.train], bad=plan.unreadable)}
     labelled |= {name: load_labelled(probes[name]) for name in plan.test}
-    if scored and not given and not any(d.get("annotations", True) for d in labelled[scored]):
-        # Tools write label files before anybody has labelled.
+    lists = {name: declared_classes(probes[name]) or () for name in (plan.train, scored) if name}
+    if why := _of_no_use(plan, scored, given, labelled, lists):
         plan.test.remove(scored)
         plan.remarks.pop("TEST", None)
-        del labelled[scored]
+        plan.remarks["TARGET"] = why
+        del labelled[scored], lists[scored]
         if scored != plan.target:
             plan.register = [e for e in plan.register if e["NAME"] != scored]
-        plan.remarks["TARGET"] = "it has labels, but no object in them"
         scored = None
     plan.images = {name: len(dicts) for name, dicts in labelled.items()}
     targets = labelled.get(plan.target)
@@ -197,7 +201,6 @@ def _read(plan: DataPlan, scored: str | None, given: bool) -> None:
         both = sum(d["file_name"] in adapted for d in labelled[scored])
         if both:
             plan.remarks["TEST"] = f"{both} of --test are adapted to: keep some apart"
-    lists = {name: declared_classes(probes[name]) or () for name in (plan.train, scored) if name}
     try:
         plan.classes = agree(lists, None) or ()
     except UserError:
@@ -231,6 +234,39 @@ def _read(plan: DataPlan, scored: str | None, given: bool) -> None:
             entry["REQUIRE_ALL"] = False
 
 
+def _of_no_use(
+    plan: DataPlan,
+    scored: str | None,
+    given: bool,
+    labelled: Mapping[str, Sequence[dict]],
+    lists: Mapping[str, Sequence[str]],
+) -> str:
+    """Why the target's labels cannot be scored on; "" if they can.
+
+    Raises:
+        UserError: the user has ``given`` them, and they share no class with the source.
+    """
+    if scored is None:
+        return ""
+    if not given and not any(d.get("annotations", True) for d in labelled[scored]):
+        return "it has labels, but no object in them"  # tools write them before anybody has
+    first, second = lists[plan.train], lists[scored]
+    if not set(map(normalise, first)).isdisjoint(map(normalise, second)):
+        return ""
+    source, target = plan.folders[plan.train], plan.folders[scored]
+    what = (
+        f"no class of {source} ({shorten(first)}) is one of {target} ({shorten(second)}). If one "
+        "goes by two names, --class-map NAME=CLASS renames it"
+    )
+    if given:
+        raise UserError(f"--test {target}: {what}; else leave --test out, or give other images")
+    plan.remarks["SCORES"] = f"its labels are not used, not even for scores: {what}"
+    entry = next(e for e in plan.register if e["NAME"] == plan.target)
+    entry["LABELLED"] = False
+    entry.pop("CLASS_MAP", None)
+    return "no label is read: none is of the source's classes"
+
+
 def _left_out(lists: Mapping[str, Sequence[str]], classes: Sequence[str]) -> str:
     """Which classes of which data set are none of those that are used."""
     index = ClassIndex(classes)
@@ -261,6 +297,10 @@ def _note_images_without_xml(plan: DataPlan, probes: dict[str, str]) -> None:
         plan.remarks["NEGATIVES"] = (
             f"{without} images have no XML and are left out; true: they show no object"
         )
+
+
+def _entries(found: FoundData) -> list[dict[str, Any]]:
+    return [found.entry(split, "") for split in found.splits]
 
 
 def _is_labelled(entry: Mapping[str, Any]) -> bool:

@@ -162,3 +162,25 @@ def test_data_that_are_not_there_are_findings_and_names_that_are_not_are_mistake
     ):
         assert check(*arguments) == 2
         assert message in capsys.readouterr().err
+
+
+def test_a_target_that_is_not_there_has_no_wrong_annotation(root, tmp_path):
+    register = 'DATASETS:\n  REGISTER: [{NAME: gone_here, FORMAT: images, ROOT: "/no/such"}]'
+    text = CONFIG.replace("DATASETS:", register).replace('["watercolor_train"]', '["gone_here"]')
+    (tmp_path / "my.yaml").write_text(text)
+    assert check(tmp_path / "my.yaml", "--quick", "--json", tmp_path / "f.json") == 1
+    (wrong,) = findings(tmp_path / "f.json")["reading"]
+    assert wrong["data"] == "gone_here" and wrong["message"] == "nothing of it can be read"
+    assert "/no/such does not exist" in wrong["examples"][0]
+
+
+def test_labels_beside_images_that_are_not_read_are_a_finding(tmp_path):
+    for split in ("train", "val"):
+        save_image(tmp_path / "marked" / split / "1.jpg")
+        (tmp_path / "marked" / split / "1.json").write_text('{"shapes": []}')
+    save_image(tmp_path / "plain" / "1.jpg")
+    options = ("--quick", "--json", tmp_path / "f.json")
+    assert check(tmp_path / "marked", tmp_path / "plain", *options) == 0
+    (found,) = findings(tmp_path / "f.json")["reading"]
+    assert found["severity"] == "warning" and found["data"] == "marked"
+    assert "1.json looks like labelme's" in found["message"]

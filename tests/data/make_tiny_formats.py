@@ -72,7 +72,7 @@ def make_tiny_cityscapes(root: Path, splits: Sequence[str] = ("train", "val")) -
         {"label": "road", "polygon": [[0, 0], [80, 0], [80, 60]]},
         {"label": "car", "polygon": square},
         {"label": "cargroup", "polygon": [[40, 40], [60, 40], [60, 50]]},
-        {"label": "person", "polygon": [[-3, 5], [6, 5], [6, 70]]},
+        {"label": "person", "polygon": [[-2, 5], [6, 5], [6, 62]]},
     ]
     for split in splits:
         for city in ("aachen", "bochum"):

@@ -104,7 +104,9 @@ def agree(
             names = tuple(n for n in names if n not in _without(names, lists[other]))
         if not names:
             raise UserError(
-                f"DATASETS.CLASSES {INTERSECTION!r}: {', '.join(lists)} have no class in common"
+                f"DATASETS.CLASSES {INTERSECTION!r}: {', '.join(lists)} have no class in common "
+                f"({'; '.join(f'{name}: {shorten(of)}' for name, of in lists.items())}). Where a "
+                "class has two names, CLASS_MAP renames one"
             )
         return names
     for other in others:

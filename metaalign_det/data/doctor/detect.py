@@ -10,16 +10,20 @@ from typing import Any
 import yaml
 
 from ...errors import UserError
+from ..formats.class_names import shorten
 from ..formats.image_files import is_folder, is_image_name
 from ..formats.paths import show
 from ..formats.text_files import read_lines, read_yaml
 from ..formats.voc import is_class_wise
 from ..formats.yolo import has_split
 from .detect_coco import detect_coco, json_files, some_images_of_coco
+from .detect_street import detect_street_scenes
 from .folders import ENOUGH, entries_of, has_images, head_of, holds_images, walk_files
-from .found_data import ALL, FoundData, is_split
+from .found_data import ALL, FoundData, are_splits, is_split
 from .unread import YAML_SUFFIXES, not_understood, unread_labels
 
+# What to do where folders are classes and are not taken for them.
+_BY_HAND = "register it in a config with FORMAT: folder"
 _NULLS = ("null", "~")  # in YAML: nothing
 _VOC_ROOT = re.compile(rb"<annotation[\s/>]")  # not CVAT's <annotations>
 
@@ -37,7 +41,8 @@ def detect(folder: str | Path) -> FoundData:
     path = path.resolve() if ".." in path.parts else path
     if not path.exists():
         raise UserError(f"{path} does not exist")
-    for recognise in (_yolo, detect_coco, _voc, _class_folders, _images):
+    labelled = (_yolo, detect_coco, _voc, detect_street_scenes)
+    for recognise in (*labelled, _images_with_other_labels, _class_folders, _images):
         if found := recognise(path):
             return found
     if path.is_file():
@@ -155,9 +160,35 @@ def _classes(folder: Path) -> list[str]:
 
 
 def _folders_of_images(folder: Path) -> list[str]:
-    """Names of the folders in a folder that hold images, if there are two."""
-    names = [e.name for e in entries_of(folder) if is_folder(e) and has_images(Path(e.path))]
-    return names if len(names) > 1 else []
+    """Names of the folders in a folder that hold images, if there are two and no splits."""
+    names = _all_folders_of_images(folder)
+    return names if len(names) > 1 and not are_splits(names) else []
+
+
+def _all_folders_of_images(folder: Path) -> list[str]:
+    return [e.name for e in entries_of(folder) if is_folder(e) and has_images(Path(e.path))]
+
+
+def labels_not_read(path: Path) -> str:
+    """Which labels beside the images of a folder are not read, and why; "" where there are none."""
+    if not path.is_dir() or not holds_images(path):
+        return ""
+    for file in json_files(path):
+        if names := some_images_of_coco(file):
+            return f"there are images in it, but not those that {file.name} names: {show(names[0])}"
+    if unread := unread_labels(path):
+        return f"there are images in it, and labels that are not read: {unread}"
+    return ""
+
+
+def _images_with_other_labels(path: Path) -> FoundData | None:
+    """Labelled boxes lie in folders too, of days or splits, which are no classes then."""
+    why = labels_not_read(path)
+    if not why:
+        return None
+    if _class_folders(path):
+        why += f"; if its folders are classes, {_BY_HAND}"
+    return FoundData(path, "images", {ALL: {"ROOT": str(path)}}, why)
 
 
 def _images(path: Path) -> FoundData | None:
@@ -168,9 +199,7 @@ def _images(path: Path) -> FoundData | None:
     if beside and (folders := _folders_of_images(path)):
         why += f"; its {len(folders)} folders of images would be classes without {show(beside[0])}"
         why += f" and {len(beside) - 1} more beside them" if beside[1:] else " beside them"
-    if unread := unread_labels(path):
-        why = f"there are images in it, and labels that are not read: {unread}"
-    for file in json_files(path):
-        if names := some_images_of_coco(file):
-            why = f"there are images in it, but not those that {file.name} names: {show(names[0])}"
+    folders = [] if beside else _all_folders_of_images(path)
+    if len(folders) > 1:
+        why += f"; {shorten(folders)} are taken for splits: if they are classes, {_BY_HAND}"
     return FoundData(path, "images", {ALL: {"ROOT": str(path)}}, why)

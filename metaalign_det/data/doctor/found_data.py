@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ _CHOOSING = {
     "coco": "give the JSON file that is meant instead of the folder",
     "yolo": "name the folder that is meant as {} in its data.yaml",
     "folder": "give the folder that is meant instead of the one around it",
+    "cityscapes": "give the folder of the split that is meant, below leftImg8bit",
 }
 
 
@@ -29,15 +31,17 @@ class FoundData:
 
     Attributes:
         root: the folder.
-        format: of ``DATASETS.REGISTER``: voc, coco, yolo, folder or images.
+        format: of ``DATASETS.REGISTER``: voc, coco, yolo, cityscapes, kitti, folder or images.
         splits: name of the split -> the other keys of its entry in ``DATASETS.REGISTER``.
         why: what it was recognised by, a sentence.
+        images: folder of its images, where there are other pictures in ``root``.
     """
 
     root: Path
     format: str
     splits: dict[str, dict[str, Any]]
     why: str
+    images: Path | None = None
 
     @property
     def kind(self) -> str:
@@ -74,6 +78,12 @@ class FoundData:
 def is_split(name: str) -> bool:
     """Whether a name is one that splits go by, in capitals or not."""
     return name.lower() in (*TRAIN, *VAL, *TEST)
+
+
+def are_splits(names: Sequence[str]) -> bool:
+    """Whether folders of images are splits rather than classes, one of which may be a train."""
+    splits = sum(is_split(name.rstrip("0123456789-_ ")) for name in names)
+    return splits > 1 or splits == 1 and len(names) < 3
 
 
 def split_in(name: str) -> str:

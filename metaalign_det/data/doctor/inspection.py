@@ -23,6 +23,7 @@ class Subject:
         dicts: as read; those of a target have no labels.
         classes: names, None where none are declared.
         problems: what the reader left out, if it was told to go on.
+        failure: why it could read nothing at all.
     """
 
     role: str
@@ -31,6 +32,7 @@ class Subject:
     dicts: Sequence[dict]
     classes: tuple[str, ...] | None
     problems: tuple[UserError, ...] = ()
+    failure: UserError | None = None
 
     @property
     def part(self) -> str:

@@ -95,6 +95,7 @@ def _read(
     strict: bool,
     bad: list[BadImageError] | None = None,
 ) -> Subject:
+    failure: UserError | None = None
     if strict:
         try:
             dicts, problems = load(name, bad=bad), []
@@ -107,7 +108,9 @@ def _read(
         with collected() as problems:
             try:
                 dicts = load(name)
-            except UserError as error:  # nothing of it can be read
+            except BadImageError as error:
                 dicts = []
                 problems.append(error)
-    return Subject(role, name, kind, dicts, declared_classes(name), tuple(problems))
+            except UserError as error:
+                dicts, failure = [], error
+    return Subject(role, name, kind, dicts, declared_classes(name), tuple(problems), failure)

@@ -24,7 +24,8 @@ _UNREAD_LABELS = (
 
 def unread_labels(path: Path) -> str:
     """A file of labels that is not read, and what to do about it; "" where there is none."""
-    for folder in (path / "labels", path):  # behind many images nobody would look
+    # Behind many images nobody would look.
+    for folder in (path / "labels", *sorted(path.glob("*/labels")), path):
         for entry in walk_files(folder, ENOUGH):
             suffix = os.path.splitext(entry.name)[1].lower()
             for wanted, pattern, what in _UNREAD_LABELS:

@@ -46,7 +46,12 @@ class ImageRecord(NamedTuple):
 
 
 class BoxFitter:
-    """Puts the boxes of one data set inside their images, and counts what it had to change."""
+    """Puts the boxes of one data set inside their images, and counts what it had to change.
+
+    Attributes:
+        clipped: number of boxes that were clipped.
+        flat: names and corners of those without area.
+    """
 
     def __init__(self) -> None:
         self.clipped = 0
@@ -74,13 +79,13 @@ class BoxFitter:
         inside = clip(corners, size)
         flat = inside[2] <= inside[0] or inside[3] <= inside[1]
         too_far = max(abs(a - b) for a, b in zip(corners, inside)) > tolerance
+        named = f"{where}, ({x0:g}, {y0:g}, {x1:g}, {y1:g}) in pixels"
         if too_far or (flat and x1 > x0 and y1 > y0):
             raise UserError(
-                f"{where}, ({x0:g}, {y0:g}, {x1:g}, {y1:g}) in pixels, lies outside the image of "
-                f"{size[0]}x{size[1]} pixels: correct it"
+                f"{named}, lies outside the image of {size[0]}x{size[1]} pixels: correct it"
             )
         if flat:
-            self.flat.append(where)
+            self.flat.append(named)
             return None
         self.clipped += inside != corners
         return inside

@@ -9,15 +9,17 @@ The polygons are read here: neither cityscapesscripts nor shapely is needed.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 from ...errors import UserError
-from .boxes import ImageRecord, LabelledBox, clip
+from .boxes import TOLERANCE, BoxFitter, ImageRecord, LabelledBox
 from .image_files import walk_images, where_to_look
 from .image_headers import with_sizes
 from .paths import inside, relative_id, show
 from .problems import reported
+from .records import report_boxes, report_sizes, says_size
 from .text_files import number, read_json
 
 #: The eight classes with instances, in the order of Cityscapes' own list.
@@ -26,6 +28,8 @@ CITYSCAPES_CLASSES: tuple[str, ...] = (
 )  # fmt: skip
 
 _GROUP = "group"  # "cargroup": several objects that could not be told apart
+#: Fraction of the longer side by which a polygon may leave an image of unknown size.
+_PAST_THE_EDGE = 1e-2
 
 
 def read_cityscapes(
@@ -49,7 +53,8 @@ def read_cityscapes(
         list[ImageRecord]: sorted by city and frame.
 
     Raises:
-        UserError: a folder or file is missing, or a polygon file is not as Cityscapes writes it.
+        UserError: a folder or file is missing, a polygon file is not as Cityscapes writes it, or
+            an object lies outside its image.
     """
     folder = "leftImg8bit" if foggy_beta is None else "leftImg8bit_foggy"
     end = "_leftImg8bit" if foggy_beta is None else f"_leftImg8bit_foggy_beta_{foggy_beta}"
@@ -57,22 +62,36 @@ def read_cityscapes(
     found = [image for image in walk_images(images) if image.stem.endswith(end)]
     if not found:
         raise UserError(f"{images}: no image is called <city>/*{end}.png{where_to_look()}")
+    fitter, mismatched = BoxFitter(), []
     records = []
     for image, size in with_sizes(found, lambda image: image):
         frame = relative_id(image, images).removesuffix(f"{end}{image.suffix}")
         polygons = root / "gtFine" / split / f"{frame}_gtFine_polygons.json"
         image_id = relative_id(image.with_suffix(""), images)
         with reported():
-            boxes = _read_polygons(polygons, size) if labels else None
+            boxes = _read_polygons(polygons, size, fitter, mismatched) if labels else None
             records.append(ImageRecord(str(image), image_id, size, str(polygons), boxes))
+    where = str(root / "gtFine" / split)
+    report_boxes(where, fitter)
+    report_sizes(where, mismatched)
     return records
 
 
-def _read_polygons(path: Path, size: tuple[int, int]) -> list[LabelledBox]:
+def _read_polygons(
+    path: Path, size: tuple[int, int], fitter: BoxFitter, mismatched: list[str]
+) -> list[LabelledBox]:
     content = read_json(path, "annotation", where_to_look())
     objects = content.get("objects") if isinstance(content, dict) else None
     if not isinstance(objects, list):
         raise UserError(f"annotation {path}: 'objects' must be a list, not {show(objects)}")
+    width, height = content.get("imgWidth"), content.get("imgHeight")
+    tolerance = max(TOLERANCE, _PAST_THE_EDGE * max(size))
+    if not says_size(width, height, size):
+        mismatched.append(
+            f"{path.name} says {show(width)}x{show(height)}, the image has {size[0]}x{size[1]}"
+        )
+    elif width is not None:  # it is this image that was drawn on
+        tolerance = math.inf
     boxes = []
     for n, obj in enumerate(objects):
         where = f"annotation {path}: objects[{n}]"
@@ -83,10 +102,12 @@ def _read_polygons(path: Path, size: tuple[int, int]) -> list[LabelledBox]:
         name = name.removesuffix(_GROUP)
         if name not in CITYSCAPES_CLASSES or obj.get("deleted"):
             continue
-        corners = clip(_around(obj.get("polygon"), where), size)
-        # A polygon may lie outside of the image altogether.
-        if corners[2] > corners[0] and corners[3] > corners[1]:
-            boxes.append(LabelledBox(name, corners, crowd=crowd))
+        with reported():
+            around = _around(obj.get("polygon"), where)
+            named = f"{where}: the box around {show(obj['label'])}"
+            corners = fitter.fit(around, size, named, tolerance)
+            if corners is not None:
+                boxes.append(LabelledBox(name, corners, crowd=crowd))
     return boxes
 
 

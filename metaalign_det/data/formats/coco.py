@@ -17,7 +17,7 @@ from .image_files import where_to_look
 from .image_headers import require_image, with_sizes
 from .paths import inside, on_disk, show
 from .problems import report, reported
-from .records import report_boxes, report_sizes
+from .records import report_boxes, report_sizes, says_size
 from .text_files import number, read_json
 
 
@@ -71,7 +71,7 @@ def read_coco(
             f"{r.file_name} has {r.size[0]}x{r.size[1]}"
             for r in records
             for image in (images[r.image_id],)
-            if not _says_size(image, r.size)
+            if not says_size(image.get("width"), image.get("height"), r.size)
         ],
     )
     records = [r._replace(boxes=boxes[r.image_id]) for r in records]
@@ -90,15 +90,6 @@ def _refuse_twice(files: Mapping[int, Path], json_file: Path) -> None:
                     "remove one, and give its annotations the 'image_id' of the other"
                 )
             )
-
-
-def _says_size(image: Mapping[str, Any], size: tuple[int, int]) -> bool:
-    """Whether an entry gives this size, as numbers or (some exporters) as text; or gives none."""
-    claimed = (image.get("width"), image.get("height"))
-    try:
-        return claimed == (None, None) or tuple(map(float, claimed)) == size
-    except (TypeError, ValueError, OverflowError):
-        return False
 
 
 def _boxes(

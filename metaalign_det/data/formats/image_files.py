@@ -201,21 +201,26 @@ def images_below(root: Path, folder: str) -> list[str]:
     return sorted(relative_id(path, root) for path in walk_images(root / folder))
 
 
-def read_list(list_file: Path) -> Iterator[tuple[int, str, int | None]]:
+def read_list(list_file: Path, root: Path | None = None) -> Iterator[tuple[int, str, int | None]]:
     """Line (from 1), path and number of every entry of an image list; paths may hold spaces.
+
+    Args:
+        list_file: the list. Its comments are left out, see :func:`is_comment`.
+        root: folder that the paths start from; None = the folder of the list.
 
     Raises:
         UserError: there is no such file, or it is no text.
     """
+    find = PathFinder(list_file.parent if root is None else root)
     for line, text in read_lines(list_file, "image list", where_to_look()):
-        if text.startswith("#"):
-            continue
         *path, number = text.rsplit(maxsplit=1)
         # Longer numbers are names: no list has a billion classes.
         if path and number.isascii() and number.isdecimal() and len(number) < 10:
-            yield line, path[0], int(number)
+            entry = line, path[0], int(number)
         else:
-            yield line, text, None
+            entry = line, text, None
+        if not is_comment(entry[1], find):
+            yield entry
 
 
 def require_folder(root: Path) -> None:
@@ -258,6 +263,16 @@ class PathFinder:
         there = Path(self._folders[folder])
         found = on_disk(there / file, there)
         return str(found) if os.path.isfile(found) else None
+
+
+def is_comment(entry: str, find: PathFinder) -> bool:
+    """Whether an entry of a list starts with # and is the path of no file."""
+    if not entry.startswith("#"):
+        return False
+    try:
+        return find(entry, "") is None
+    except UserError:  # it leaves the root, or is no path
+        return True
 
 
 def find_below(root: Path, folder: str) -> Path | None:

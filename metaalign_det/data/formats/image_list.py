@@ -24,6 +24,8 @@ from .problems import report
 
 logger = logging.getLogger(__name__)
 
+_RENAME = "Are folders called otherwise? CLASS_MAP renames them"
+
 
 def read_folder(
     root: Path, rule: ClassRule, *, require_all: bool = True
@@ -32,8 +34,8 @@ def read_folder(
 
     Args:
         root: folder of one domain.
-        rule: classes; without, the names of the folders, sorted. Folders that are no class and
-            not ignored either are left out, with a warning.
+        rule: classes; without, the names of the folders that hold images, sorted. Folders that
+            are no class and not ignored either are left out, with a warning.
         require_all: a class without images is an error; False = a warning.
 
     Returns:
@@ -44,6 +46,8 @@ def read_folder(
         UserError: ``root`` does not exist, a class is missing, or there is no image.
     """
     folders = class_folders(root)
+    if rule.classes is None:
+        folders = _with_images(root, folders, rule)
     lenient = rule if rule.classes is None else replace(rule, ignore=rule.ignore | {OTHERS})
     index, labels = lenient.number({folder: str(root / folder) for folder in folders})
     ignored = set(map(normalise, rule.ignore))
@@ -60,6 +64,21 @@ def read_folder(
     if unknown:
         logger.warning("%s: folders left out, they are no class: %s", root, shorten(unknown))
     return index.names, dicts
+
+
+def _with_images(root: Path, folders: Sequence[str], rule: ClassRule) -> list[str]:
+    """Folders that hold images, which nobody has called classes; the others are warned of."""
+    ignored = set(map(normalise, rule.ignore))
+    kept = [f for f in folders if normalise(f) in ignored or images_below(root, f)]
+    if all(normalise(f) in ignored for f in kept):
+        raise UserError(
+            f"{root}: no image in any folder in it"
+            + (f" ({shorten(folders)})" if folders else "")
+            + ": put the images of each class in a folder of its own"
+        )
+    if empty := [f for f in folders if f not in kept]:
+        logger.warning("%s: folders without an image are no classes: %s", root, shorten(empty))
+    return kept
 
 
 def read_unsorted(root: Path) -> list[dict]:
@@ -108,7 +127,7 @@ def read_image_list(
     """
     if numbered and rule.classes is None and labels:
         raise UserError(f"{list_file}: numbers mean nothing without a list of class names")
-    entries = list(read_list(list_file))
+    entries = list(read_list(list_file, root))
     require_folder(root)
     entries = [(line, with_slashes(path, root), number) for line, path, number in entries]
     find = PathFinder(root)
@@ -189,6 +208,7 @@ def _check(
         raise UserError(
             f"{where}: no image of any class; {index.describe('')}"
             + (f"; the folders are {shorten(unknown)}" if unknown else "")
+            + f". {_RENAME}"
         )
     present = {d["label"] for d in dicts}
     missing = [name for i, name in enumerate(index.names) if i not in present]
@@ -197,5 +217,8 @@ def _check(
         if unknown:
             text += f"; folders that are no class: {shorten(unknown)}"
         if require_all:
-            raise UserError(text)
+            raise UserError(
+                f"{text}. Add images of it, take it out of CLASSES, or say REQUIRE_ALL: False"
+                + (f". {_RENAME}" if unknown else "")
+            )
         logger.warning("%s", text)

@@ -8,7 +8,15 @@ from pathlib import Path
 
 from ...errors import UserError
 from .boxes import ImageRecord
-from .image_files import glob_images, is_glob, is_image_name, walk_images, where_to_look
+from .image_files import (
+    PathFinder,
+    glob_images,
+    is_comment,
+    is_glob,
+    is_image_name,
+    walk_images,
+    where_to_look,
+)
 from .image_headers import require_image, with_sizes
 from .paths import inside, on_disk, relative_id, require_file, resolve, show
 from .problems import reported
@@ -80,7 +88,10 @@ def find_images(place: str | Path, list_root: Path | None = None) -> tuple[Path,
 
 def _read_list(path: Path, root: Path) -> list[Path]:
     images = []
+    find = PathFinder(root)
     for n, text in read_lines(path, "image list", where_to_look()):
+        if is_comment(text, find):
+            continue
         where = f"{path}, line {n}"
         image = on_disk(inside(root, text, where), root)
         if not is_image_name(image.name):

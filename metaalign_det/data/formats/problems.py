@@ -22,6 +22,10 @@ class SizeError(UserError):
     """An annotation that gives its image another size; the image is right."""
 
 
+class AreaError(UserError):
+    """A box without area, which is left out."""
+
+
 def report(error: UserError) -> None:
     """Note a fault of a single image or object, which the caller then leaves out.
 

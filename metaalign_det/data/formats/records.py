@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from detectron2.structures import BoxMode
 from detectron2.utils.logger import log_first_n
 
 from .boxes import BoxFitter, ImageRecord
 from .class_names import ClassRule
-from .problems import SizeError, noted
+from .problems import AreaError, SizeError, noted
 
 logger = logging.getLogger(__name__)
 
@@ -66,18 +67,27 @@ def labelled_dicts(
 
 
 def report_boxes(where: str, fitter: BoxFitter) -> None:
-    """Log what reading a data set did to its boxes."""
+    """Tell what reading a data set did to its boxes."""
     if fitter.clipped:
         logger.info(
             "%s: %d boxes reached a pixel or two outside their image; clipped",
             where,
             fitter.clipped,
         )
-    if fitter.flat:
+    collected = [noted(AreaError(f"{box}, has no area")) for box in fitter.flat]
+    if not all(collected):
         warn_once(
             f"{where}: {len(fitter.flat)} boxes without area are left out, for one: "
             f"{fitter.flat[0]}"
         )
+
+
+def says_size(width: Any, height: Any, size: tuple[int, int]) -> bool:
+    """Whether a JSON gives this size, as numbers or (some exporters) as text; or gives none."""
+    try:
+        return (width, height) == (None, None) or (float(width), float(height)) == size
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def report_sizes(where: str, mismatched: Sequence[str]) -> None:

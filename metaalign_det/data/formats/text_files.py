@@ -83,6 +83,26 @@ def read_json(path: Path, what: str, remedy: str = "") -> Any:
         raise UserError(f"{what} {path} is not valid JSON: {error}") from error
 
 
+class _TextLoader(yaml.BaseLoader):
+    """YAML in which every scalar stays text, and no mapping has a key twice.
+
+    Not of the C parser, as :class:`.UniqueKeyLoader` is: on deep nesting it ends the process.
+    """
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                line = key.start_mark.line + 1
+                if key.value in lines:
+                    raise yaml.constructor.ConstructorError(
+                        problem=f"the key {show(key.value)} stands in line {lines[key.value]} and "
+                        f"again in line {line}; write all of it in one place"
+                    )
+                lines[key.value] = line
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path: Path, what: str, remedy: str = "") -> Any:
     """Parse a YAML file into mappings, lists and strings.
 
@@ -90,12 +110,12 @@ def read_yaml(path: Path, what: str, remedy: str = "") -> Any:
     the file is converted, constructed or run.
 
     Raises:
-        UserError: as :func:`read_text`; no YAML, nested too deeply.
+        UserError: as :func:`read_text`; no YAML, nested too deeply, a key twice in one mapping.
     """
     text = read_text(path, what, remedy)
     try:
         # Not safe_load: its conversions fail in ways of their own (!!int '', 2024-99-99).
-        return yaml.load(text, Loader=yaml.BaseLoader)
+        return yaml.load(text, Loader=_TextLoader)
     except RecursionError as error:
         raise UserError(f"{what} {path}: the YAML is nested too deeply to be data") from error
     except (yaml.YAMLError, ValueError) as error:

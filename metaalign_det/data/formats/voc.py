@@ -19,7 +19,7 @@ from ...errors import BadImageError, UserError
 from .boxes import BoxFitter, ImageRecord, LabelledBox
 from .image_files import images_by_stem, walk_images, where_to_look
 from .image_headers import with_sizes
-from .paths import compositions, inside, on_disk, relative_id, show
+from .paths import compositions, inside, on_disk, relative_id, show, with_slashes
 from .problems import report, reported
 from .records import report_boxes, report_sizes, warn_once
 from .text_files import read_lines
@@ -105,9 +105,11 @@ def read_split(root: str | Path, split: str) -> list[str]:
             lines = [(n, text.rsplit(maxsplit=1)[0]) for n, text in lines]
     if not lines:
         raise UserError(f"{path} is empty: list one image id a line, without folder or suffix")
+    folder = root / "JPEGImages"
+    lines = _with_slashes(lines, folder, path)
     seen: set[str] = set()
     for n, image_id in lines:
-        inside(root / "JPEGImages", image_id, f"{path}, line {n}")
+        inside(folder, image_id, f"{path}, line {n}")
         if image_id in seen:
             raise UserError(f"{path} lists {show(image_id)} twice: remove one of the lines")
         seen.add(image_id)
@@ -119,15 +121,35 @@ def is_class_wise(lines: Iterable[str]) -> bool:
     return all(_CLASS_WISE.fullmatch(text) for text in lines)
 
 
-def _listed(root: Path, split: str, labels: bool) -> list[tuple[str, Path, Path]]:
-    """Id, image and XML (which need not exist) of what a split lists."""
-    ids = read_split(root, split)
-    folder = root / "JPEGImages"
+def _with_slashes(
+    lines: list[tuple[int, str]], folder: Path, list_file: Path
+) -> list[tuple[int, str]]:
+    """Ids that Windows wrote, with slashes; what an image is called by keeps its backslashes."""
+    windows = [(n, image_id) for n, image_id in lines if "\\" in image_id]
+    if not windows:
+        return lines
+    for n, image_id in windows:
+        inside(folder, image_id, f"{list_file}, line {n}")
+    there = _images_by_id(folder, [image_id for _, image_id in windows])
+    kept = {i for _, i in windows if any(form in there for form in compositions(i))}
+    return [(n, i if i in kept else with_slashes(i, folder)) for n, i in lines]
+
+
+def _images_by_id(folder: Path, ids: Iterable[str]) -> dict[str, Path]:
+    """Images in a folder and in those that ids name, by path without suffix."""
     there = images_by_stem(folder)
     for below in sorted({i.rpartition("/")[0] for i in ids} - {""}):  # CVAT's ids hold folders
         if os.path.isdir(folder / below):
             nested = images_by_stem(folder / below)
             there |= {f"{below}/{stem}": path for stem, path in nested.items()}
+    return there
+
+
+def _listed(root: Path, split: str, labels: bool) -> list[tuple[str, Path, Path]]:
+    """Id, image and XML (which need not exist) of what a split lists."""
+    ids = read_split(root, split)
+    folder = root / "JPEGImages"
+    there = _images_by_id(folder, ids)
     spelled = {i: next((s for s in compositions(i) if s in there), None) for i in ids}
     found = {i: there[stem] for i, stem in spelled.items() if stem is not None}
     missing = [i for i in ids if i not in found]

@@ -19,7 +19,7 @@ from ...errors import UserError
 from .boxes import BoxFitter, ImageRecord, LabelledBox
 from .image_files import is_image_name, walk_images, where_to_look
 from .image_headers import require_image, with_sizes
-from .paths import inside, on_disk, relative_id, show
+from .paths import inside, on_disk, relative_id, show, with_slashes
 from .problems import reported
 from .records import report_boxes
 from .text_files import number, read_lines, read_yaml
@@ -239,14 +239,25 @@ def _images_of(place: str, base: Path, data_yaml: Path, root: Path) -> list[Path
 
 def _listed(text: str, list_file: Path, base: Path, root: Path, where: str) -> Path:
     """A line of a list: from the folder of the list where it starts with ./, else from base."""
-    start = list_file.parent if text.startswith(("./", ".\\")) else base
+    dotted = text.startswith(("./", ".\\"))
+    start = list_file.parent if dotted else base
+    text = with_slashes(text, start)
     path = inside(start, text, where)
     inside(root, str(path), where)
     path = on_disk(path, start)
     if not is_image_name(path.name):
         raise UserError(f"{where}: {show(text)} is no image by its suffix")
-    require_image(path, f"{where}: ")
+    require_image(path, f"{where}: ", _hint(text, start, base) if dotted else "")
     return path
+
+
+def _hint(text: str, start: Path, base: Path) -> str:
+    """Why a line that starts with ./ may lead to nothing."""
+    if os.path.normpath(start) == os.path.normpath(base):
+        return ""
+    hint = f"; what starts with ./ counts from the folder of the list, {start}"
+    other = on_disk(inside(base, text, ""), base)
+    return hint + (f": remove ./ to have {other} read" if os.path.isfile(other) else "")
 
 
 def _first_repeated(images: Sequence[Path]) -> Path:

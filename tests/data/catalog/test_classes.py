@@ -40,7 +40,11 @@ def test_a_list_is_taken_as_it_is():
     ("lists", "wanted", "message"),
     [
         ({"a": ("cat",), "b": ("dog",)}, None, "'b' lacks cat; 'a' lacks dog.*CLASS_MAP"),
-        ({"a": ("cat",), "b": ("dog",)}, "intersection", "a, b have no class in common"),
+        (
+            {"a": ("cat",), "b": ("dog", "cow")},
+            "intersection",
+            r"a, b have no class in common \(a: cat; b: dog, cow\).*CLASS_MAP",
+        ),
         (LISTS, ["cat", "dogs"], "lists dogs, which 'photo' lacks.*did you mean 'dog'"),
         (LISTS, "union", "must be empty, 'intersection' or a list, not 'union'"),
         (LISTS, [], "is a list without any name: name the classes to use"),

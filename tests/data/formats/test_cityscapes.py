@@ -9,9 +9,10 @@ from detectron2.data import DatasetCatalog
 
 from metaalign_det.data.catalog.builtin_driving import FOGGY_BETA
 from metaalign_det.data.catalog.domains import load_labelled, load_unlabelled
-from metaalign_det.data.formats.cityscapes import CITYSCAPES_CLASSES
+from metaalign_det.data.formats.cityscapes import CITYSCAPES_CLASSES, read_cityscapes
+from metaalign_det.data.formats.problems import SizeError, collected
 from metaalign_det.errors import UserError
-from tests.data.make_tiny_formats import make_tiny_cityscapes
+from tests.data.make_tiny_formats import make_tiny_cityscapes, save_image
 
 
 @pytest.fixture
@@ -65,6 +66,69 @@ def test_a_wrong_polygon_file_is_named(root, objects, message):
     path.write_text(json.dumps({"objects": objects}))
     with pytest.raises(UserError, match=f"{path.name}.*{message}"):
         load_labelled("cityscapes_val")
+
+
+def rectangle(label, x0, y0, x1, y1):
+    return {"label": label, "polygon": [[x0, y0], [x1, y0], [x1, y1], [x0, y1]]}
+
+
+def one_frame(root, size, objects, **claimed):
+    """A tree of one image."""
+    save_image(root / "leftImg8bit/val/bonn/bonn_0_leftImg8bit.png", size)
+    path = root / "gtFine/val/bonn/bonn_0_gtFine_polygons.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({**claimed, "objects": objects}))
+    return root
+
+
+CAR, HALF, PERSON = (
+    rectangle("car", 20, 20, 80, 80),
+    rectangle("car", 140, 20, 180, 80),
+    rectangle("person", 200, 130, 220, 180),
+)
+
+
+def test_polygons_of_a_resized_copy_are_neither_cut_off_nor_lost_in_silence(tmp_path):
+    one_frame(tmp_path, (160, 120), [CAR, HALF, PERSON], imgWidth=320, imgHeight=240)
+    with collected() as problems:
+        (record,) = read_cityscapes(tmp_path, "val")
+    assert [box.corners for box in record.boxes] == [[20, 20, 80, 80]]
+    half, person, size = map(str, problems)
+    assert "objects[1]: the box around 'car', (140, 20, 180, 80) in pixels, lies outside" in half
+    assert "objects[2]: the box around 'person', (200, 130, 220, 180) in pixels, lies" in person
+    assert isinstance(problems[2], SizeError)
+    assert "bonn_0_gtFine_polygons.json says 320x240, the image has 160x120" in size
+    with pytest.raises(UserError, match=r"polygons.json: objects\[1\].*image of 160x120 pixels"):
+        read_cityscapes(tmp_path, "val")
+
+
+def test_a_resized_copy_whose_boxes_all_fit_is_warned_of(tmp_path, caplog):
+    one_frame(tmp_path, (160, 120), [CAR], imgWidth=320, imgHeight=240)
+    assert len(read_cityscapes(tmp_path, "val")[0].boxes) == 1
+    assert "1 annotations disagree with their image about its size" in caplog.text
+
+
+@pytest.mark.parametrize("claimed", [{}, {"imgWidth": 160, "imgHeight": 120.0}])
+def test_the_right_size_or_none_is_not_warned_of(tmp_path, caplog, claimed):
+    one_frame(tmp_path, (160, 120), [CAR], **claimed)
+    read_cityscapes(tmp_path, "val")
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("over, fits", [(2, True), (20, True), (21, False)])
+def test_a_polygon_may_be_drawn_past_the_edge_by_a_hundredth(tmp_path, over, fits):
+    one_frame(tmp_path, (2048, 1024), [rectangle("bus", 1900, 500, 2048 + over, 600)])
+    if fits:
+        assert read_cityscapes(tmp_path, "val")[0].boxes[0].corners == [1900, 500, 2048, 600]
+    else:
+        with pytest.raises(UserError, match="lies outside the image of 2048x1024"):
+            read_cityscapes(tmp_path, "val")
+
+
+def test_a_polygon_may_leave_the_image_that_it_was_drawn_on_by_any_length(tmp_path):
+    far = rectangle("bus", -300, 500, 200, 600)
+    one_frame(tmp_path, (2048, 1024), [far], imgWidth=2048, imgHeight=1024)
+    assert read_cityscapes(tmp_path, "val")[0].boxes[0].corners == [0, 500, 200, 600]
 
 
 def test_missing_fog_says_which_files_were_looked_for(root):

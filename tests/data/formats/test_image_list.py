@@ -103,6 +103,17 @@ class TestFolders:
             assert len(load_image_folder(tmp_path, ["cat", "dog"], require_all=False)) == 1
         assert "class dog" in caplog.text
 
+    def test_folders_without_images_are_no_classes_unless_they_are_named(self, tmp_path, caplog):
+        make_images(tmp_path, "cat/1.jpg", "dog/deeper/1.jpg")
+        for folder in ("empty", "docs", "skipped"):
+            (tmp_path / folder).mkdir()
+        (tmp_path / "docs" / "readme.txt").write_text("no image")
+        unnamed = ClassRule(None, ignore=frozenset({"skipped"}))
+        assert read_folder(tmp_path, unnamed)[0] == ("cat", "dog")
+        assert "folders without an image are no classes: docs, empty\n" in caplog.text
+        with pytest.raises(UserError, match="of class empty; .*Add images of it, .*REQUIRE_ALL"):
+            load_image_folder(tmp_path, ["cat", "dog", "empty"])
+
     def test_another_number_of_images_warns_with_both_numbers(self, tmp_path, caplog, catalog):
         make_images(tmp_path, "cat/1.jpg", "cat/2.jpg")
         with caplog.at_level(logging.WARNING):
@@ -115,7 +126,7 @@ class TestFolders:
 
     def test_no_image_is_an_error(self, tmp_path):
         (tmp_path / "cat").mkdir()
-        with pytest.raises(UserError, match="no image"):
+        with pytest.raises(UserError, match=r"no image in any folder in it \(cat\): put the"):
             load_image_folder(tmp_path)
 
     def test_a_missing_root_shows_path_tree_and_the_miniature(self, tmp_path):

@@ -93,6 +93,46 @@ def test_voc_in_capitals(own_root, split):
     assert read_voc(tree, split)[0].boxes
 
 
+@pytest.fixture
+def nested(own_root):
+    """A tree with an image in a folder; writes the list that is to be read."""
+    tree = own_root / "watercolor"
+    for folder, suffix, given in (("JPEGImages", ".jpg", ".PNG"), ("Annotations", ".xml", ".xml")):
+        (tree / folder / "s 2").mkdir()
+        (tree / folder / f"000001{suffix}").rename(tree / folder / "s 2" / f"a{given}")
+
+    def read(text):
+        (tree / "ImageSets" / "Main" / "t.txt").write_text(text)
+        return read_voc(tree, "t")
+
+    read.tree = tree
+    return read
+
+
+@pytest.mark.parametrize("text", ["s 2\\a\n000002\n", "s 2\\a 1\n000002 -1\n"])
+def test_ids_of_voc_lists(nested, text):
+    first, _ = nested(text)
+    assert first.image_id == "s 2/a" and first.boxes
+    assert first.file_name == str(nested.tree / "JPEGImages" / "s 2" / "a.PNG")
+
+
+def test_an_id_of_a_voc_list_is_one_id_with_either(nested):
+    with pytest.raises(UserError, match="t.txt lists 's 2/a' twice"):
+        nested("s 2\\a\ns 2/a\n")
+
+
+def test_an_image_of_a_voc_tree_whose_name_holds_a_backslash_keeps_it(nested):
+    for folder, suffix in (("JPEGImages", ".jpg"), ("Annotations", ".xml")):
+        file = nested.tree / folder / f"000002{suffix}"
+        file.rename(file.with_name(f"s 2\\b{suffix}"))
+    assert [r.image_id for r in nested("s 2\\b\ns 2\\a\n")] == ["s 2\\b", "s 2/a"]
+
+
+def test_ids_of_voc_lists_lead_no_further_than_slashes(nested):
+    with pytest.raises(UserError, match=r"t.txt, line 1: '../Annotations/x' lies outside"):
+        nested("..\\Annotations\\x\n")
+
+
 @pytest.mark.parametrize("kind", ["voc", "yolo"])
 def test_labels_that_are_not_read_are_not_looked_for(own_root, tmp_path, monkeypatch, kind):
     """In several spellings each: of 100,000 images of a target that takes a while."""

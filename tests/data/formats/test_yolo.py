@@ -58,6 +58,30 @@ def test_a_list_of_images(tmp_path, line):
     assert d["image_id"] == "images/train/2 b.JPG" and len(d["annotations"]) == 1
 
 
+@pytest.mark.parametrize("line", ["./images/train/2 b.JPG", ".\\images\\train\\2 b.JPG"])
+def test_a_list_in_a_folder_is_told_what_its_dots_count_from(tmp_path, line):
+    data = make_tiny_yolo(tmp_path)
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "t.txt").write_text(f"{line}\n")
+    data.write_text("train: lists/t.txt\nnames: [cat, dog]\n")
+    with pytest.raises(UserError) as error:
+        load(tmp_path)
+    rule = f"what starts with ./ counts from the folder of the list, {tmp_path}/lists"
+    assert f"{rule}: remove ./ to have {tmp_path}/images/train/2 b.JPG read" in str(error.value)
+    (tmp_path / "images/train/2 b.JPG").unlink()
+    with pytest.raises(UserError) as error:
+        load(tmp_path)
+    assert str(error.value).endswith(rule)
+
+
+def test_a_list_beside_the_images_is_told_nothing_about_dots(tmp_path):
+    data = make_tiny_yolo(tmp_path)
+    (tmp_path / "t.txt").write_text("./images/train/9.jpg\n")
+    data.write_text("train: t.txt\nnames: [cat, dog]\n")
+    with pytest.raises(UserError, match="9.jpg does not exist$"):
+        load(tmp_path)
+
+
 def test_several_folders_and_what_roboflow_writes(tmp_path):
     data = make_tiny_yolo(tmp_path)
     data.write_text("train: [../images/train, ../images/val]\nnames: [cat, dog]\n")
@@ -159,6 +183,12 @@ def test_a_wrong_line_is_named(tmp_path, line, message):
         ("[" * 10000, "nested too deeply"),
         ("a: b: c", "is not valid YAML"),
         ("- a", "expected keys"),
+        (
+            "train: images/train\nnames: [a, b]\nnames: [c, d]",
+            "the key 'names' stands in line 2 and again in line 3; write all of it in one place",
+        ),
+        ("train: images/train\nnames: {0: a, 1: b, '0': c}", "the key '0' stands in line 2"),
+        ("[" * 100_000, "nested too deeply"),
         ("train: !!python/object/apply:os.system [ls]\nnames: [a]", "'train'|does not exist"),
     ],
 )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from detectron2.structures import BoxMode
 
+from ...formats.problems import AreaError
 from ..findings import Finding, Severity, check
 from ..inspection import Inspection, Subject
 
@@ -34,7 +35,21 @@ def boxes_outside(inspection: Inspection) -> Iterator[Finding]:
 
 @check()
 def boxes_without_area(inspection: Inspection) -> Iterator[Finding]:
-    """Width or height 0 or below: inverted corners, or a click."""
+    """Width or height 0 or below: inverted corners, or a click.
+
+    Readers of this package leave those of no area out, and go on; other functions may not.
+    """
+    for subject in inspection.subjects:
+        left_out = tuple(str(p) for p in subject.problems if isinstance(p, AreaError))
+        if left_out:
+            yield Finding(
+                Severity.WARNING,
+                subject.name,
+                f"{len(left_out)} box(es) without area are left out",
+                "Remove or correct them; if there are many, a width or height got lost",
+                len(left_out),
+                left_out,
+            )
     yield from _of_all(
         inspection,
         lambda boxes, sizes: ~((boxes[:, 2:] - boxes[:, :2]) > 0).all(axis=1),

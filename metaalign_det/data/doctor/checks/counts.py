@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from detectron2.data import MetadataCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ....errors import BadImageError
-from ...formats.problems import SizeError
+from ...catalog.detection import ImagesDomain
+from ...formats.paths import resolve
+from ...formats.problems import AreaError, SizeError
+from ..detect import labels_not_read
 from ..findings import Finding, Severity, check
-from ..inspection import Inspection
+from ..inspection import Inspection, Subject
 from .files import bad_image_verdict
 
 _FEW = 10
+_ELSEWHERE = (BadImageError, SizeError, AreaError)  # told by themselves
 
 
 @check()
@@ -20,7 +24,7 @@ def reading(inspection: Inspection) -> Iterator[Finding]:
     """Images and annotations that the reader could not use."""
     for subject in inspection.subjects:
         images = [str(p) for p in subject.problems if isinstance(p, BadImageError)]
-        others = [str(p) for p in subject.problems if not isinstance(p, BadImageError | SizeError)]
+        others = [str(p) for p in subject.problems if not isinstance(p, _ELSEWHERE)]
         if images:
             severity, remedy = bad_image_verdict(inspection, subject)
             yield Finding(
@@ -40,6 +44,31 @@ def reading(inspection: Inspection) -> Iterator[Finding]:
                 len(others),
                 tuple(others),
             )
+        if subject.failure is not None:
+            yield Finding(
+                Severity.ERROR,
+                subject.name,
+                "nothing of it can be read",
+                "Correct what is named; nothing else of it was checked",
+                examples=(str(subject.failure),),
+            )
+        if unread := _labels_not_read(subject):
+            yield Finding(
+                Severity.WARNING,
+                subject.name,
+                unread,
+                "A source and a test set need them; a target does not",
+            )
+
+
+def _labels_not_read(subject: Subject) -> str:
+    """What labels lie beside the images of a folder that was found to have none."""
+    if subject.part != "data" or subject.name not in DatasetCatalog:
+        return ""
+    domain = DatasetCatalog[subject.name]
+    if not isinstance(domain, ImagesDomain) or len(domain.root) != 1:
+        return ""
+    return labels_not_read(resolve(domain.root[0]))
 
 
 @check()

@@ -4,6 +4,7 @@ from detectron2.data import MetadataCatalog
 
 from metaalign_det.data.doctor.findings import Severity
 from metaalign_det.data.doctor.inspection import Subject
+from metaalign_det.data.formats.problems import AreaError, SizeError
 from metaalign_det.errors import BadImageError, UserError
 from tests.data.doctor.inspections import image, inspect, labelled
 
@@ -18,6 +19,18 @@ def test_what_the_reader_left_out_is_all_listed():
     assert "test images must all be readable" in images.remedy
     assert others.examples == ("b.xml is not valid XML",)
     assert {images.severity, others.severity} == {Severity.ERROR}
+
+
+def test_what_cannot_be_read_at_all_is_no_wrong_annotation():
+    subject = Subject("target", "t", "detection", [], None, failure=UserError("/gone is missing"))
+    (finding,) = inspect(subject, only="reading")
+    assert finding.message == "nothing of it can be read" and finding.severity == Severity.ERROR
+    assert finding.examples == ("/gone is missing",)
+
+
+def test_what_has_a_check_of_its_own_is_not_told_twice():
+    problems = (AreaError("b.xml: the box has no area"), SizeError("c.xml says 1x1"))
+    assert not inspect(Subject("data", "t", "detection", [], None, problems), only="reading")
 
 
 def test_nothing_to_learn():
