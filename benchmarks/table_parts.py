@@ -131,7 +131,8 @@ def difference(scores: Scores, base: str, column: str) -> list[dict[str, Cell]]:
 
 def _shown(values: NDArray, sign: str = "+") -> str:
     low, high = t_interval(values.tolist())
-    return f"{values.mean():{sign}.1f} ({low:.1f} to {high:.1f})"
+    interval = "" if np.isnan(low) else f" ({low:.1f} to {high:.1f})"
+    return f"{values.mean():{sign}.1f}{interval}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

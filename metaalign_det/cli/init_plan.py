@@ -56,6 +56,8 @@ class DataPlan:
     def add(self, found: FoundData, split: str) -> str:
         """Add a split to what is registered; its name, which no other data set has."""
         name = re.sub(r"\W+", "_", found.root.name.lower()).strip("_") or "data"
+        if "FOGGY_BETA" in found.splits[split]:
+            name += "_foggy"
         if split != ALL:
             name = f"{name}_{re.sub(r'[^a-z0-9]+', '_', split.lower())}"
         while name in DatasetCatalog or any(e["NAME"] == name for e in self.register):
@@ -96,8 +98,8 @@ def plan_data(
     """
     if source.kind == "images" or not any(map(_is_labelled, _entries(source))):
         raise UserError(
-            f"{source.root}: {source.why}. The source must be labelled: VOC, COCO, YOLO, or a "
-            "folder per class. Are source and target exchanged?"
+            f"{source.root}: {source.why}. The source must be labelled: VOC, COCO, YOLO, "
+            "Cityscapes, KITTI, or a folder per class. Are source and target exchanged?"
         )
     plan = DataPlan(source.kind)
     plan.train = plan.add(source, source.choose(*TRAIN))

@@ -64,20 +64,22 @@ def check_classes(theirs: Sequence[str], ours: Sequence[str], where: str) -> Non
 def _load_all(checkpointer: DurableCheckpointer, path: str) -> Mapping[str, Any]:
     model = checkpointer.model
     owned: Callable[[], Sequence[str]] = getattr(model, "discriminator_prefixes", tuple)
+    # Context vectors come from discriminators, and predictions depend on them.
+    spared = () if getattr(model, "context_from", None) else owned()
     needed = {
-        name: parameter
-        for name, parameter in model.named_parameters()
-        if not any(is_under(name, prefix) for prefix in owned())
+        name: tensor
+        for name, tensor in model.state_dict().items()  # which shares the model's memory
+        if tensor.is_floating_point() and not any(is_under(name, prefix) for prefix in spared)
     }
     with torch.no_grad():
-        for parameter in needed.values():
-            parameter.fill_(math.nan)
+        for tensor in needed.values():
+            tensor.fill_(math.nan)
     about = load_weights(checkpointer, path)
-    unset = [name for name, parameter in needed.items() if parameter.isnan().all()]
+    unset = [name for name, tensor in needed.items() if tensor.isnan().all()]
     if unset:
         raise UserError(
             f"--eval-only: {path} holds no finite value of {len(unset)} of {len(needed)} "
-            f"parameters of this model, for one {unset[0]}; are the MODEL keys and the number of "
+            f"weights of this model, for one {unset[0]}; are the MODEL keys and the number of "
             "classes those that it was trained with?"
         )
     return about

@@ -59,15 +59,25 @@ def test_weights_of_another_order_of_classes_are_not_scored(run_folder, resume):
     ids=["classes", "head", "kind"],
 )
 def test_weights_that_leave_a_part_of_the_model_unset_are_not_scored(run_folder, opts):
-    message = r"model_final.pth holds no finite value of \d+ of \d+ parameters.*, for one "
+    message = r"model_final.pth holds no finite value of \d+ of \d+ weights.*, for one "
     with pytest.raises(UserError, match=message):
         loaded(run_folder, *opts)
 
 
-def test_discriminators_are_not_needed_to_score_a_model(run_folder):
-    model = loaded(run_folder, "MODEL.DA.INSTANCE.ENABLED", True)
-    assert all(p.isfinite().all() for p in model.parameters())
+def test_discriminators_whose_context_is_seen_are_needed(run_folder, tmp_path):
     saved = torch.load(run_folder / "model_final.pth", weights_only=True)["model"]
+    weights = {k: v for k, v in saved.items() if not k.startswith("discriminators")}
+    torch.save({"model": weights}, tmp_path / "bare.pth")
+    with pytest.raises(UserError, match="for one discriminators.local"):
+        loaded(run_folder, "MODEL.WEIGHTS", str(tmp_path / "bare.pth"))
+
+
+def test_discriminators_are_not_needed_to_score_a_model_without_context(run_folder, tmp_path):
+    off = ("MODEL.DA.CONTEXT", False)
+    train(training_cfg(tmp_path, "SOLVER.MAX_ITER", 1, *off))
+    model = loaded(tmp_path, "MODEL.DA.INSTANCE.ENABLED", True, *off)
+    assert all(p.isfinite().all() for p in model.parameters())
+    saved = torch.load(tmp_path / "model_final.pth", weights_only=True)["model"]
     own = model.state_dict()
     assert all(torch.equal(v, own[k]) for k, v in saved.items() if k.startswith("backbone"))
 

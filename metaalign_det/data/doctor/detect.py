@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +145,7 @@ def _class_folders(path: Path) -> FoundData | None:
     below = [Path(e.path) for e in entries_of(path) if is_folder(e)]
     splits = {}
     for folder in below:
-        if is_split(folder.name) and _classes(folder):
+        if is_split(folder.name) and _classes(folder, of_split=True):
             splits[folder.name] = {"ROOT": str(folder)}
     if splits:
         return FoundData(path, "folder", splits, f"{', '.join(splits)} hold a folder per class")
@@ -154,9 +155,19 @@ def _class_folders(path: Path) -> FoundData | None:
     return None
 
 
-def _classes(folder: Path) -> list[str]:
-    """Names of the folders that hold images, if there are two and no image beside them."""
-    return _folders_of_images(folder) if not has_images(folder) else []
+def _classes(folder: Path, of_split: bool = False) -> list[str]:
+    """Names of the folders that hold images, if there are two and no image beside them.
+
+    Args:
+        folder: where to look.
+        of_split: it is a split itself, so that there is none in it: a class may be called train.
+    """
+    if has_images(folder):
+        return []
+    if of_split:
+        names = _all_folders_of_images(folder)
+        return names if len(names) > 1 else []
+    return _folders_of_images(folder)
 
 
 def _folders_of_images(folder: Path) -> list[str]:
@@ -182,13 +193,32 @@ def labels_not_read(path: Path) -> str:
 
 
 def _images_with_other_labels(path: Path) -> FoundData | None:
-    """Labelled boxes lie in folders too, of days or splits, which are no classes then."""
+    """Labelled boxes lie in folders too, of days or splits, which are no classes then.
+
+    A stray file of labels in folders of classes changes nothing but the words.
+    """
     why = labels_not_read(path)
     if not why:
         return None
-    if _class_folders(path):
+    if classes := _class_folders(path):
+        if not _mostly_labelled(path):
+            rest = why.removeprefix("there are images in it, ")
+            return replace(classes, why=f"{classes.why}, {rest}")
         why += f"; if its folders are classes, {_BY_HAND}"
     return FoundData(path, "images", {ALL: {"ROOT": str(path)}}, why)
+
+
+def _mostly_labelled(path: Path) -> bool:
+    """Whether most images have a file of labels beside them, or in labels/ beside images/."""
+    images, labels = set(), set()
+    for entry in walk_files(path, 10 * ENOUGH):
+        folder, name = os.path.split(entry.path)
+        stem, suffix = os.path.splitext(name)
+        if is_image_name(name):
+            images.add((folder, stem))
+        elif suffix.lower() in (".json", ".xml", ".txt"):
+            labels |= {(folder, stem), (re.sub(r"\blabels\b", "images", folder), stem)}
+    return 2 * len(images & labels) > len(images)
 
 
 def _images(path: Path) -> FoundData | None:

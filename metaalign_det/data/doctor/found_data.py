@@ -83,7 +83,7 @@ def is_split(name: str) -> bool:
 def are_splits(names: Sequence[str]) -> bool:
     """Whether folders of images are splits rather than classes, one of which may be a train."""
     splits = sum(is_split(name.rstrip("0123456789-_ ")) for name in names)
-    return splits > 1 or splits == 1 and len(names) < 3
+    return (splits > 1 and 2 * splits >= len(names)) or (splits == 1 and len(names) < 3)
 
 
 def split_in(name: str) -> str:

@@ -9,12 +9,11 @@ The polygons are read here: neither cityscapesscripts nor shapely is needed.
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
 from ...errors import UserError
-from .boxes import TOLERANCE, BoxFitter, ImageRecord, LabelledBox
+from .boxes import TOLERANCE, BoxFitter, ImageRecord, LabelledBox, clip
 from .image_files import walk_images, where_to_look
 from .image_headers import with_sizes
 from .paths import inside, relative_id, show
@@ -86,12 +85,11 @@ def _read_polygons(
         raise UserError(f"annotation {path}: 'objects' must be a list, not {show(objects)}")
     width, height = content.get("imgWidth"), content.get("imgHeight")
     tolerance = max(TOLERANCE, _PAST_THE_EDGE * max(size))
+    drawn_here = width is not None and says_size(width, height, size)
     if not says_size(width, height, size):
         mismatched.append(
             f"{path.name} says {show(width)}x{show(height)}, the image has {size[0]}x{size[1]}"
         )
-    elif width is not None:  # it is this image that was drawn on
-        tolerance = math.inf
     boxes = []
     for n, obj in enumerate(objects):
         where = f"annotation {path}: objects[{n}]"
@@ -104,6 +102,8 @@ def _read_polygons(
             continue
         with reported():
             around = _around(obj.get("polygon"), where)
+            if drawn_here:  # by hand, past the edge or beside it: what is inside counts
+                around = list(clip(around, size))
             named = f"{where}: the box around {show(obj['label'])}"
             corners = fitter.fit(around, size, named, tolerance)
             if corners is not None:

@@ -34,9 +34,11 @@ def read_folder(
 
     Args:
         root: folder of one domain.
-        rule: classes; without, the names of the folders that hold images, sorted. Folders that
-            are no class and not ignored either are left out, with a warning.
-        require_all: a class without images is an error; False = a warning.
+        rule: classes; without, the names of the folders, sorted, with ``require_all`` of those
+            that hold images. Folders that are no class and not ignored either are left out, with a
+            warning.
+        require_all: a class that is named and has no images is an error; False = a warning, and a
+            folder without images is a class as well.
 
     Returns:
         the class names, and of every image, sorted by class and name: ``file_name``,
@@ -46,7 +48,7 @@ def read_folder(
         UserError: ``root`` does not exist, a class is missing, or there is no image.
     """
     folders = class_folders(root)
-    if rule.classes is None:
+    if rule.classes is None and require_all:
         folders = _with_images(root, folders, rule)
     lenient = rule if rule.classes is None else replace(rule, ignore=rule.ignore | {OTHERS})
     index, labels = lenient.number({folder: str(root / folder) for folder in folders})

@@ -62,6 +62,7 @@ def test_labelled_images_in_other_folders_are_no_classes_either(tmp_path, label)
         ("train cat test dog", False),
         ("train masks", False),
         ("bus car train", True),  # as of vehicles
+        ("train test a b c", True),
         ("cat dog", True),
     ],
 )
@@ -72,6 +73,25 @@ def test_names_of_splits_are_no_classes_by_themselves(tmp_path, folders, classes
     assert found.format == ("folder" if classes else "images")
     if not classes:
         assert f"{', '.join(sorted(folders.split()))} are taken for splits" in found.why
+
+
+@pytest.mark.parametrize("stray", ["cat/0.json", "cat/9.txt", "results.txt"])
+def test_a_stray_file_of_labels_leaves_classes_what_they_are(tmp_path, stray):
+    for folder in ("cat", "dog"):
+        for n in range(3):
+            save_image(tmp_path / folder / f"{n}.jpg")
+    name = stray.rpartition("/")[2]
+    (tmp_path / stray).write_text(LABELS[f"1.{name.rpartition('.')[2]}"])
+    found = detect(tmp_path)
+    assert found.format == "folder"
+    assert f"one per class, and labels that are not read: {name} looks like" in found.why
+
+
+def test_a_class_of_a_split_may_be_called_train(tmp_path):
+    for split in ("train", "val"):
+        for folder in ("bus", "train"):
+            save_image(tmp_path / split / folder / "1.jpg")
+    assert list(detect(tmp_path).splits) == ["train", "val"]
 
 
 def test_labels_behind_the_images_of_a_split_are_seen(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from detectron2.data import DatasetCatalog
 from metaalign_det.data.catalog.builtin_driving import FOGGY_BETA
 from metaalign_det.data.catalog.domains import load_labelled, load_unlabelled
 from metaalign_det.data.formats.cityscapes import CITYSCAPES_CLASSES, read_cityscapes
-from metaalign_det.data.formats.problems import SizeError, collected
+from metaalign_det.data.formats.problems import AreaError, SizeError, collected
 from metaalign_det.errors import UserError
 from tests.data.make_tiny_formats import make_tiny_cityscapes, save_image
 
@@ -129,6 +129,15 @@ def test_a_polygon_may_leave_the_image_that_it_was_drawn_on_by_any_length(tmp_pa
     far = rectangle("bus", -300, 500, 200, 600)
     one_frame(tmp_path, (2048, 1024), [far], imgWidth=2048, imgHeight=1024)
     assert read_cityscapes(tmp_path, "val")[0].boxes[0].corners == [0, 500, 200, 600]
+
+
+def test_a_polygon_beside_the_image_that_it_was_drawn_on_is_left_out_and_told(tmp_path):
+    beside = rectangle("bus", 2048, 500, 2049, 600)
+    one_frame(tmp_path, (2048, 1024), [beside, CAR], imgWidth=2048, imgHeight=1024)
+    with collected() as problems:
+        (record,) = read_cityscapes(tmp_path, "val")
+    assert [box.name for box in record.boxes] == ["car"]
+    assert [type(p) for p in problems] == [AreaError]
 
 
 def test_missing_fog_says_which_files_were_looked_for(root):

@@ -111,6 +111,9 @@ class TestFolders:
         unnamed = ClassRule(None, ignore=frozenset({"skipped"}))
         assert read_folder(tmp_path, unnamed)[0] == ("cat", "dog")
         assert "folders without an image are no classes: docs, empty\n" in caplog.text
+        # Numbers of classes stay what they were for whoever says so.
+        kept = ("cat", "docs", "dog", "empty")
+        assert read_folder(tmp_path, unnamed, require_all=False)[0] == kept
         with pytest.raises(UserError, match="of class empty; .*Add images of it, .*REQUIRE_ALL"):
             load_image_folder(tmp_path, ["cat", "dog", "empty"])
 
