@@ -41,11 +41,9 @@ def _cityscapes(path: Path) -> FoundData | None:
             continue
         polygons = any("LABELLED" not in entry for entry in splits.values())
         why = f"{folder} holds Cityscapes' images, {_LABELS} "
-        why += (
-            "their polygons"
-            if polygons
-            else f"no polygons of them (*{_POLYGONS}; those of a test split show no object)"
-        )
+        why += "their polygons" if polygons else f"no polygons of them (*{_POLYGONS})"
+        if not polygons and any(split in TEST for split in splits):
+            why += "; those of a test split show no object"
         if not below and len(there) > 1:
             why += f"; those of {_FOGGY} are another data set: give that folder for them"
         return FoundData(root, "cityscapes", splits, why, images.joinpath(*below[1:]))
