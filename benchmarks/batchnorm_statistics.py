@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -178,8 +179,9 @@ def table(found: Mapping[int, Scores], base: Mapping[int, Scores] | None = None)
     from metaalign_det.sweeps.differences import told
 
     def difference(before: Mapping[int, float], after: Mapping[int, float]) -> str:
-        mean, interval, *_ = told(paired_difference(before, after))
-        return f"{mean} ({interval})"
+        found = paired_difference(before, after)
+        mean, interval, *_ = told(found)
+        return mean if math.isnan(found.interval.low) else f"{mean} ({interval})"
 
     def by_seed(scores: Mapping[int, Scores], name: str, data: str) -> dict[int, float]:
         return {seed: of[name][data] for seed, of in scores.items() if data in of.get(name, {})}
