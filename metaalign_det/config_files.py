@@ -44,18 +44,23 @@ class UniqueKeyLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: i
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         if id(node) not in self._checked:  # afterwards it has what << brought, too
             self._checked.add(id(node))
-            lines: dict[tuple[str, str], int] = {}
-            for key, _ in node.value:
-                if not isinstance(key, yaml.ScalarNode) or key.value == "<<":
-                    continue
-                name, line = (key.tag, key.value), key.start_mark.line + 1
-                if name in lines:
-                    raise yaml.constructor.ConstructorError(
-                        problem=f"the key {key.value!r} stands in line {lines[name]} and again in "
-                        f"line {line}; write all of it in one place"
-                    )
-                lines[name] = line
+            refuse_repeated_keys(node)
         super().flatten_mapping(node)
+
+
+def refuse_repeated_keys(node: yaml.MappingNode) -> None:
+    """Raise ``yaml.constructor.ConstructorError`` where a key stands twice in a mapping."""
+    lines: dict[tuple[str, str], int] = {}
+    for key, _ in node.value:
+        if not isinstance(key, yaml.ScalarNode) or key.value == "<<":
+            continue
+        name, line = (key.tag, key.value), key.start_mark.line + 1
+        if name in lines:
+            raise yaml.constructor.ConstructorError(
+                problem=f"the key {key.value[:100]!r} stands in line {lines[name]} and again in "
+                f"line {line}; write all of it in one place"
+            )
+        lines[name] = line
 
 
 def find_config(name: str | Path, folder: str | Path = "") -> Path:

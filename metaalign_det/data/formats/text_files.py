@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from ...config_files import refuse_repeated_keys
 from ...errors import UserError
 from .paths import require_file, show
 
@@ -90,16 +91,7 @@ class _TextLoader(yaml.BaseLoader):
     """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        lines: dict[str, int] = {}
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                line = key.start_mark.line + 1
-                if key.value in lines:
-                    raise yaml.constructor.ConstructorError(
-                        problem=f"the key {show(key.value)} stands in line {lines[key.value]} and "
-                        f"again in line {line}; write all of it in one place"
-                    )
-                lines[key.value] = line
+        refuse_repeated_keys(node)
         return super().construct_mapping(node, deep)
 
 
